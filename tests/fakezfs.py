@@ -1,0 +1,410 @@
+#!/usr/bin/env python3
+"""A `zfs` for tests without ZFS: datasets in a JSON file, streams that are checked. Never the only test of a behaviour.
+
+Run as ``python3 fakezfs.py STATE ARGUMENTS...``, STATE being the file; or imported, for `State`. It knows the command
+lines of `zfsync_ssh.zfs` and complains in the words of OpenZFS 2.3. Every command line is appended to STATE.log.
+
+Environment: ``FAKEZFS_SLOW`` seconds to wait for each 64 KiB received, ``FAKEZFS_FULL`` bytes after which the pool is full.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+MAGIC = b"FAKEZFS1"
+
+
+def guid_of(*parts: object) -> int:
+    """A GUID that is the same for the same parts."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big") + 1
+
+
+class State:
+    """The datasets of one fake machine."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        if not os.path.exists(path):
+            with open(path, "w") as file:
+                json.dump({"txg": 1, "datasets": {}}, file)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[dict[str, Any]]:
+        """The state as a dict, exclusively; changes are kept."""
+        with open(self.path, "r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            state: dict[str, Any] = json.load(file)
+            yield state
+            file.seek(0)
+            file.truncate()
+            json.dump(state, file)
+
+    # -- what tests do to it --
+
+    def create(self, name: str, kind: str = "filesystem", **properties: str) -> None:
+        """Make a dataset and, as -p would, its parents."""
+        with self.open() as state:
+            parts = name.split("/")
+            for depth in range(1, len(parts) + 1):
+                above = "/".join(parts[:depth])
+                if above not in state["datasets"]:
+                    add(state, above, kind if depth == len(parts) else "filesystem", {})
+            state["datasets"][name]["properties"].update(properties)
+
+    def snapshot(self, name: str, written: int = 1000, guid: int = 0) -> None:
+        """Take ``dataset@snapshot`` with so many new bytes."""
+        dataset, _, short = name.partition("@")
+        with self.open() as state:
+            state["txg"] += 1
+            state["datasets"][dataset]["snapshots"].append(
+                [short, guid or guid_of(name, state["txg"], self.path), state["txg"], written]
+            )
+
+    def destroy(self, name: str) -> None:
+        """Take away a snapshot or a dataset with all below it."""
+        dataset, _, short = name.partition("@")
+        with self.open() as state:
+            if short:
+                snapshots = state["datasets"][dataset]["snapshots"]
+                snapshots[:] = [snapshot for snapshot in snapshots if snapshot[0] != short]
+            else:
+                for other in [n for n in state["datasets"] if n == name or n.startswith(name + "/")]:
+                    del state["datasets"][other]
+
+    def guids(self, root: str) -> dict[str, list[tuple[str, int]]]:
+        """The snapshots of every dataset below ``root``, by child."""
+        with self.open() as state:
+            return {
+                name[len(root) :]: [(snapshot[0], snapshot[1]) for snapshot in dataset["snapshots"]]
+                for name, dataset in sorted(state["datasets"].items())
+                if name == root or name.startswith(root + "/")
+            }
+
+    def property(self, name: str, key: str) -> str | None:
+        """A property of a dataset, or None."""
+        with self.open() as state:
+            value = state["datasets"][name]["properties"].get(key)
+            return None if value is None else str(value)
+
+    def commands(self) -> list[list[str]]:
+        """The command lines so far."""
+        with contextlib.suppress(FileNotFoundError), open(self.path + ".log") as file:
+            return [json.loads(line) for line in file]
+        return []
+
+
+def add(state: dict[str, Any], name: str, kind: str, properties: dict[str, str]) -> dict[str, Any]:
+    """Put a dataset into the state."""
+    state["txg"] += 1
+    dataset: dict[str, Any] = {
+        "kind": kind, "guid": guid_of(name, state["txg"]), "properties": dict(properties), "snapshots": [],
+        "bookmarks": [], "token": "", "modified": False,
+    }  # fmt: skip
+    state["datasets"][name] = dataset
+    return dataset
+
+
+def fail(message: str) -> None:
+    """End as `zfs` does."""
+    sys.stderr.write(message + "\n")
+    sys.exit(1)
+
+
+def options(arguments: list[str], with_value: str) -> tuple[dict[str, str], list[tuple[str, str]], list[str]]:
+    """Flags, the -o pairs, and operands."""
+    flags: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
+    rest = list(arguments)
+    while rest and rest[0].startswith("-"):
+        flag = rest.pop(0)
+        for at, letter in enumerate(flag[1:], 1):
+            if letter in with_value:
+                value = flag[at + 1 :] or rest.pop(0)
+                if letter == "o" and "=" in value:
+                    key, _, set_to = value.partition("=")
+                    pairs.append((key, set_to))
+                flags[letter] = value
+                break
+            flags[letter] = ""
+    return flags, pairs, rest
+
+
+def do_list(path: str, arguments: list[str]) -> None:
+    flags, _, names = options(arguments, "otd")
+    columns = flags["o"].split(",")
+    kinds = flags.get("t", "filesystem").split(",")
+    status = 0
+    with State(path).open() as state:
+        datasets = state["datasets"]
+    for root in names:
+        if "@" in root:
+            dataset, _, short = root.partition("@")
+            found = [s for s in datasets.get(dataset, {"snapshots": []})["snapshots"] if s[0] == short]
+            if found:
+                row(columns, root, "snapshot", found[0], {})
+            else:
+                sys.stderr.write(f"cannot open '{root}': dataset does not exist\n")
+                status = 1
+            continue
+        if root not in datasets:
+            sys.stderr.write(f"cannot open '{root}': dataset does not exist\n")
+            status = 1
+            continue
+        below = [n for n in datasets if n == root or ("r" in flags and n.startswith(root + "/"))]
+        for name in sorted(below, key=lambda name: name.split("/")):
+            dataset = datasets[name]
+            if dataset["kind"] in kinds:
+                row(columns, name, dataset["kind"], ["", dataset["guid"], 0, 0], dataset)
+            for kind, mark in (("snapshot", "@"), ("bookmark", "#")):
+                if kind in kinds:
+                    for entry in dataset[kind + "s"]:
+                        row(columns, name + mark + entry[0], kind, entry, {})
+    sys.exit(status)
+
+
+def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dict[str, Any]) -> None:
+    values = {
+        "name": name, "type": kind, "guid": entry[1], "createtxg": entry[2], "written": entry[3], "used": 0,
+        "receive_resume_token": dataset.get("token") or "-", "encryption": "off",
+    }  # fmt: skip
+    values.update(dataset.get("properties", {}))
+    print("\t".join(str(values.get(column, "-")) for column in columns))
+
+
+def do_send(path: str, arguments: list[str]) -> None:
+    flags, _, names = options(arguments, "iIt")
+    with State(path).open() as state:
+        datasets = state["datasets"]
+    offset = 0
+    if "t" in flags:
+        token = read_token(flags["t"])
+        name, to = str(token["toname"]).split("@")
+        base, offset = token.get("fromguid", 0), token.get("bytes", 0)
+        flags = {"i": ""}
+    else:
+        name, _, to = names[0].partition("@")
+        base = 0
+    if name not in datasets:
+        fail(f"cannot open '{name}': dataset does not exist")
+    snapshots = datasets[name]["snapshots"]
+    position = next((i for i, s in enumerate(snapshots) if s[0] == to), None)
+    if position is None:
+        fail(f"cannot open '{name}@{to}': dataset does not exist")
+        return
+    first = position
+    mark = flags.get("I") or flags.get("i")
+    if mark:
+        kind = "bookmarks" if mark[0] == "#" else "snapshots"
+        known = next((s for s in datasets[name][kind] if s[0] == mark[1:]), None)
+        if known is None:
+            fail(f"cannot send '{name}@{to}': incremental source ({mark}) does not exist")
+            return
+        base = known[1]
+        if "I" in flags:
+            first = next(i for i, s in enumerate(snapshots) if s[2] > known[2])
+    out = sys.stdout.buffer
+    for index in range(first, position + 1):
+        short, guid, txg, written = snapshots[index]
+        head = {"name": name, "kind": datasets[name]["kind"], "to": [short, guid, txg, written], "base": base,
+                "offset": offset, "length": written - offset}  # fmt: skip
+        line = json.dumps(head).encode()
+        out.write(MAGIC + b"%08d" % len(line) + line)
+        out.write(content(guid, written)[offset:])
+        base = guid
+    out.flush()
+
+
+def content(guid: int, length: int) -> bytes:
+    """What a snapshot with this GUID holds: the same bytes wherever it is."""
+    block = hashlib.sha256(str(guid).encode()).digest()
+    return (block * (length // len(block) + 1))[:length]
+
+
+def do_receive(path: str, arguments: list[str]) -> None:
+    flags, pairs, names = options(arguments, "ox")
+    target = names[0]
+    state_file = State(path)
+    if "A" in flags:
+        with state_file.open() as state:
+            dataset = state["datasets"][target]
+            dataset["token"] = ""
+            if not dataset["snapshots"] and not dataset["properties"].get("zfsync:placeholder"):
+                del state["datasets"][target]
+        return
+    stdin = sys.stdin.buffer
+    count = 0
+    while True:
+        magic = stdin.read(len(MAGIC) + 8)
+        if not magic:
+            break
+        if not magic.startswith(MAGIC):
+            fail("cannot receive: invalid stream (bad magic number)")
+        head = json.loads(stdin.read(int(magic[len(MAGIC) :])))
+        check(state_file, target, head, flags)
+        missing = head["length"]
+        hash_of = zlib.crc32(b"")
+        while missing:
+            data = stdin.read(min(missing, 64 << 10))
+            if os.environ.get("FAKEZFS_FULL") and head["length"] - missing > int(os.environ["FAKEZFS_FULL"]):
+                fail(f"cannot receive {kind_of(head)} stream: out of space")
+            if not data:
+                keep_partial(state_file, target, head, head["offset"] + head["length"] - missing, pairs)
+                fail(
+                    f"cannot receive {kind_of(head)} stream: checksum mismatch or incomplete stream.\n"
+                    f"Partially received snapshot is saved.\nA resuming stream can be generated"
+                )
+            hash_of = zlib.crc32(data, hash_of)
+            missing -= len(data)
+            time.sleep(float(os.environ.get("FAKEZFS_SLOW", "0")))
+        short, guid, _, written = head["to"]
+        if hash_of != zlib.crc32(content(guid, written)[head["offset"] :]):
+            fail(f"cannot receive {kind_of(head)} stream: checksum mismatch")
+        with state_file.open() as state:
+            dataset = state["datasets"].get(target) or add(state, target, head["kind"], {})
+            dataset["properties"].update(pairs)
+            dataset["token"] = ""
+            state["txg"] += 1
+            dataset["snapshots"].append([short, guid, state["txg"], written])
+        count += 1
+    if not count:
+        fail("cannot receive: failed to read from stream")
+
+
+def kind_of(head: dict[str, Any]) -> str:
+    return "incremental" if head["base"] else "new filesystem"
+
+
+def check(state_file: State, target: str, head: dict[str, Any], flags: dict[str, str]) -> None:
+    """Complain as `zfs receive` would before it reads the data."""
+    with state_file.open() as state:
+        datasets = state["datasets"]
+    parent = target.rpartition("/")[0]
+    if parent and parent not in datasets:
+        fail(f"cannot open '{parent}': dataset does not exist\ncannot receive new filesystem stream: unable to restore")
+    dataset = datasets.get(target)
+    if head["offset"]:
+        return
+    if dataset and dataset["token"]:
+        fail(f'cannot receive: destination {target} contains partially-complete state from "zfs receive -s".')
+    if not head["base"]:
+        if dataset and "F" not in flags:
+            fail(
+                f"cannot receive new filesystem stream: destination '{target}' exists\nmust specify -F to overwrite it"
+            )
+        return
+    if not dataset:
+        fail(f"cannot receive incremental stream: destination '{target}' does not exist")
+        return
+    if dataset["modified"]:
+        fail(f"cannot receive incremental stream: destination {target} has been modified\nsince most recent snapshot")
+    if not dataset["snapshots"] or dataset["snapshots"][-1][1] != head["base"]:
+        fail(f"cannot receive incremental stream: most recent snapshot of {target} does not\nmatch incremental source")
+
+
+def keep_partial(
+    state_file: State, target: str, head: dict[str, Any], received: int, pairs: list[tuple[str, str]]
+) -> None:
+    with state_file.open() as state:
+        dataset = state["datasets"].get(target) or add(state, target, head["kind"], {})
+        dataset["properties"].update(pairs)
+        values = {"toguid": head["to"][1], "toname": f"{head['name']}@{head['to'][0]}", "bytes": received}
+        if head["base"]:
+            values["fromguid"] = head["base"]
+        dataset["token"] = make_token(values)
+
+
+def make_token(values: dict[str, int | str]) -> str:
+    """A resume token of ZFS's own layout."""
+    body = b"\x00\x01\x00\x00" + (0).to_bytes(4, "little") + (1).to_bytes(4, "little")
+    for name, value in values.items():
+        key = name.encode() + b"\0"
+        key += b"\0" * (-len(key) % 8)
+        if isinstance(value, int):
+            kind, data = 8, value.to_bytes(8, "little")
+        else:
+            text = value.encode() + b"\0"
+            kind, data = 9, text + b"\0" * (-len(text) % 8)
+        size = 16 + len(key) + len(data)
+        body += size.to_bytes(4, "little") + (len(name) + 1).to_bytes(2, "little") + b"\0\0"
+        body += (1).to_bytes(4, "little") + kind.to_bytes(4, "little") + key + data
+    body += b"\0" * 4
+    return f"1-{zlib.crc32(body):x}-{len(body):x}-{zlib.compress(body).hex()}"
+
+
+def read_token(text: str) -> dict[str, Any]:
+    """The values of a token that `make_token` made."""
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    from zfsync_ssh.resume import BadToken, parse_token
+
+    try:
+        token = parse_token(text)
+    except BadToken:
+        sys.stderr.write("cannot resume send: resume token is corrupt\n")
+        sys.exit(255)
+    return {"toname": token.to_name, "fromguid": token.from_guid, "bytes": token.received}
+
+
+def do_create(path: str, arguments: list[str]) -> None:
+    _, pairs, names = options(arguments, "o")
+    name = names[0]
+    with State(path).open() as state:
+        if name in state["datasets"]:
+            fail(f"cannot create '{name}': dataset already exists")
+        parent = name.rpartition("/")[0]
+        if parent not in state["datasets"]:
+            fail(f"cannot create '{name}': parent does not exist")
+        add(state, name, "filesystem", dict(pairs))
+
+
+def do_rename(path: str, arguments: list[str]) -> None:
+    _, _, (source, destination) = options(arguments, "")
+    with State(path).open() as state:
+        datasets = state["datasets"]
+        if source not in datasets:
+            fail(f"cannot open '{source}': dataset does not exist")
+        if destination in datasets:
+            fail(f"cannot rename '{source}': dataset already exists")
+        if destination.rpartition("/")[0] not in datasets:
+            fail(f"cannot create '{destination}': parent does not exist")
+        datasets[destination] = datasets.pop(source)
+
+
+def do_inherit(path: str, arguments: list[str]) -> None:
+    with State(path).open() as state:
+        for name in arguments[1:]:
+            state["datasets"][name]["properties"].pop(arguments[0], None)
+
+
+def do_destroy(path: str, arguments: list[str]) -> None:
+    name = arguments[-1]
+    with State(path).open() as state:
+        if any(other.startswith(name + "/") for other in state["datasets"]):
+            fail(f"cannot destroy '{name}': filesystem has children")
+        if state["datasets"].pop(name, None) is None:
+            fail(f"cannot open '{name}': dataset does not exist")
+
+
+VERBS = {
+    "list": do_list, "send": do_send, "receive": do_receive, "create": do_create, "rename": do_rename,
+    "inherit": do_inherit, "destroy": do_destroy,
+}  # fmt: skip
+
+
+def main() -> None:
+    path, verb, *arguments = sys.argv[1:]
+    with open(path + ".log", "a") as log:
+        log.write(json.dumps([verb, *arguments]) + "\n")
+    VERBS[verb](path, arguments)
+
+
+if __name__ == "__main__":
+    main()

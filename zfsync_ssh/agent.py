@@ -1,0 +1,249 @@
+"""The client's half of a conversation with one agent: questions go out, answers come back to whoever asked.
+
+The order is that of `zfsync_ssh.protocol`: the agent answers strictly in turn, so a question is a future in a queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import secrets
+import zlib
+from collections.abc import Callable
+
+from . import bootstrap
+from .channel import Channel
+from .dataset import Inventory
+from .errors import AgentError, LockedError, RemoteProtocolError, ZfsError
+from .listing import InventoryParser, Lines
+from .messages import (
+    PROTOCOL,
+    Begin,
+    Bye,
+    Close,
+    Failure,
+    Hello,
+    Listed,
+    Lock,
+    Message,
+    Ping,
+    Pong,
+    Result,
+    Rows,
+)
+from .messages import Inventory as InventoryMessage
+from .protocol import Connection
+
+HELLO_SECONDS = 30.0
+CLOSE_SECONDS = 10.0
+PING_SECONDS = 30.0
+"""How often each agent hears from us: see `zfsync_ssh.remote_agent.MAX_SILENCE_SECONDS`."""
+MAX_INVENTORY_BYTES = 1 << 30
+"""Of text, decompressed: some ten million snapshots. More is no inventory."""
+
+
+class AgentClient:
+    """One agent, over one channel. `start` it; then `ask`; at last `close` it."""
+
+    def __init__(self, channel: Channel, host: str) -> None:
+        self.channel = channel
+        self.host = host
+        self._connection = Connection(agent=False)
+        self._waiting: collections.deque[asyncio.Future[Message]] = collections.deque()
+        self._rows: Callable[[bytes], None] | None = None
+        self._hello: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._error: AgentError | None = None
+        self._pings = 0
+
+    # -- the conversation --
+
+    async def start(self) -> Hello:
+        """Push the agent and wait for its hello; `AgentError` when it does not come."""
+        nonce = secrets.token_hex(16)
+        self.channel.write(bootstrap.payload(nonce))
+        greeting = bootstrap.Greeting(nonce)
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                rest = await self._skip_noise(greeting)
+                if rest:
+                    self._connection.receive(rest)
+                self._tasks.append(asyncio.create_task(self._listen()))
+                hello = await self._hello
+        except TimeoutError:
+            noise = f"; its login shell said: {greeting.noise.strip()[-200:]!r}" if greeting.noise.strip() else ""
+            raise AgentError(
+                f"The agent on {self.host} did not say hello within {HELLO_SECONDS:.0f} seconds{noise}."
+            ) from None
+        assert isinstance(hello, Hello)  # or the future had an exception
+        if hello.protocol != PROTOCOL:
+            raise AgentError(
+                f"The agent on {self.host} is zfsync {hello.version} and speaks protocol {hello.protocol}, "
+                f"this one {PROTOCOL}: use the same version at both ends."
+            )
+        self._tasks.append(asyncio.create_task(self._keep_in_touch()))
+        return hello
+
+    def ask(self, message: Message) -> asyncio.Future[Message]:
+        """Send a question; its answer will be the future's result. Cancelling the future only drops the answer."""
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        if self._error is not None:
+            future.set_exception(self._error)
+        else:
+            self._write(message)
+            self._waiting.append(future)
+        return future
+
+    def tell(self, message: Message) -> None:
+        """Send a message that has no answer of its own: Data, End, Abort."""
+        if self._error is None:
+            self._write(message)
+
+    @property
+    def streaming(self) -> bool:
+        """Whether a Stream is open."""
+        return self._connection.streaming
+
+    async def close(self) -> None:
+        """Say goodbye and wait for the agent's end, if it is still there. Never fails."""
+        if self._error is None and not self._connection.streaming:
+            with contextlib.suppress(AgentError, TimeoutError):
+                await asyncio.wait_for(self.ask(Close()), CLOSE_SECONDS)
+        self.channel.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.channel.wait_ended(), CLOSE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- questions with more to them --
+
+    async def begin(self, root: str, buffer: str, command: tuple[str, ...]) -> None:
+        """Say what the channel is for; `ZfsError` when the agent will not have it."""
+        result = await self.result(Begin(PROTOCOL, root, buffer, command))
+        if not result.ok:
+            raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
+
+    async def lock(self, root: str, owner: str) -> None:
+        """Take the target's lock; `LockedError` when another run has it."""
+        result = await self.result(Lock(owner))
+        if not result.ok and result.code == "locked":
+            holder = result.message or "a run that did not say its name"
+            raise LockedError(f"{self.host}:{root} is locked by {holder}: wait for it to end, or end it.")
+        if not result.ok:
+            raise AgentError(f"{self.host}:{root} cannot be locked: {result.message}.")
+
+    async def result(self, message: Message) -> Result:
+        """Ask something that is answered with a Result."""
+        answer = await self.ask(message)
+        assert isinstance(answer, Result)  # the Connection let no other through
+        return answer
+
+    async def inventory(self, root: str, buffer: str, recursive: bool) -> Inventory:
+        """The target's inventory; `ZfsError` when it cannot be listed."""
+        parser, lines, inflate = InventoryParser(root, buffer), Lines(), zlib.decompressobj()
+        total = 0
+
+        def take(payload: bytes) -> None:
+            nonlocal total
+            while payload:
+                try:
+                    text = inflate.decompress(payload, 1 << 20)
+                    for line in lines.feed(text):
+                        parser.feed(line)
+                except (ValueError, IndexError, zlib.error) as error:
+                    raise RemoteProtocolError(f"sent an inventory that cannot be read: {error}") from error
+                payload = inflate.unconsumed_tail
+                total += len(text)
+                if total > MAX_INVENTORY_BYTES:
+                    raise RemoteProtocolError(f"sent an inventory of more than {MAX_INVENTORY_BYTES >> 20} MiB")
+
+        self._rows = take
+        answer = await self.ask(InventoryMessage(recursive))
+        assert isinstance(answer, Listed)
+        if not answer.ok:
+            raise ZfsError(_cannot_list(self.host, root, answer), answer.code)
+        return parser.finish(answer.ancestors)
+
+    # -- inside --
+
+    def _write(self, message: Message) -> None:
+        self.channel.write(self._connection.send(message))
+
+    async def _skip_noise(self, greeting: bootstrap.Greeting) -> bytes:
+        while True:
+            data = await self.channel.read()
+            if not data:
+                await self.channel.wait_ended()
+                why = bootstrap.explain_exit(self.channel.exit_status, self.channel.stderr or greeting.noise)
+                raise AgentError(f"The agent cannot be started on {self.host}: {why}.")
+            try:
+                rest = greeting.feed(data)
+            except AgentError as error:
+                raise AgentError(f"The agent cannot be started on {self.host}: {error}.") from error
+            if rest is not None:
+                return rest
+
+    async def _listen(self) -> None:
+        """Hand every message to whoever waits for it, until the channel's end."""
+        try:
+            while True:
+                while (message := self._connection.next_message()) is not None:
+                    self._deliver(message)
+                data = await self.channel.read()
+                self._connection.receive(data)
+                if not data and self._connection.next_message() is None:
+                    raise AgentError(self._why_gone())
+        except AgentError as error:
+            self._fail(error if not isinstance(error, RemoteProtocolError) else self._blame(error))
+
+    def _deliver(self, message: Message) -> None:
+        if isinstance(message, Hello):
+            self._hello.set_result(message)
+        elif isinstance(message, Failure):
+            raise AgentError(f"The agent on {self.host} gave up: {message.message}.")
+        elif isinstance(message, Rows):
+            if self._rows is not None:
+                self._rows(message.payload)
+        elif not isinstance(message, Pong):
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(message)
+            if isinstance(message, Bye):
+                self._error = AgentError(f"The agent on {self.host} has ended.")
+
+    def _fail(self, error: AgentError) -> None:
+        if self._error is None:
+            self._error = error
+        for future in (self._hello, *self._waiting):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # nobody may be waiting: that is no reason for a complaint
+        self._waiting.clear()
+        self.channel.close()
+
+    def _blame(self, error: RemoteProtocolError) -> AgentError:
+        return RemoteProtocolError(f"The agent on {self.host} broke the protocol: {error}.")
+
+    def _why_gone(self) -> str:
+        why = bootstrap.explain_exit(self.channel.exit_status, self.channel.stderr)
+        return f"The agent on {self.host} has gone: {why}."
+
+    async def _keep_in_touch(self) -> None:
+        while self._error is None:
+            await asyncio.sleep(PING_SECONDS)
+            if self._error is None and not self.channel.paused and self._connection.pings < 2:
+                self._pings += 1
+                self._write(Ping(self._pings))
+
+
+def _cannot_list(host: str, root: str, answer: Listed) -> str:
+    if answer.code == "no-zfs":
+        return f"{host} has no working zfs: {answer.message}."
+    if answer.code == "permission":
+        return (
+            f"{host} does not let this user run zfs: {answer.message}; "
+            f"log in as root, use --sudo, or see 'zfs allow' there."
+        )
+    return f"{host}:{root} cannot be listed: {answer.message}."

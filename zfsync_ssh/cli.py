@@ -1,0 +1,220 @@
+"""The command line: flags -> values, wiring, exit code."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import datetime
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import __version__, bootstrap
+from .buffer import check_buffer, default_buffer
+from .dataset import check_name
+from .errors import EXIT_INTERRUPTED, UsageError, ZfsyncError
+
+if TYPE_CHECKING:
+    from .endpoint import AgentTarget
+    from .events import Observer
+
+_EXIT_CODES = """\
+exit codes:
+  0    all is well
+  2    the command line is wrong
+  3    some dataset failed; the others are up to date
+  4    another run is at work on the same target
+  5    the host cannot be reached, trusted or logged in to, or the connection was lost
+  6    the agent could not be started, or broke the protocol
+  7    ZFS refused
+  130  interrupted
+"""
+
+_PUSH_EXAMPLES = """\
+examples:
+  zfsync push tank/data backup:pool/data
+  zfsync push --dry-run tank/data root@backup.example.org:pool/data
+  zfsync push --sudo --identity ~/.ssh/zfsync --channels 8 tank/data zfsync@backup:pool/data
+"""
+
+_CLEAN_EXAMPLES = """\
+example:
+  zfsync cleanbuffer backup:pool/data
+"""
+
+
+class Remote(NamedTuple):
+    """``[USER@]HOST:DATASET``, taken apart."""
+
+    user: str | None
+    host: str
+    dataset: str
+
+
+def parse_remote(text: str) -> Remote:
+    """Take ``[USER@]HOST:DATASET`` apart; HOST may be an IPv6 address in brackets. `UsageError` for anything else."""
+    where = text
+    user, at, rest = text.partition("@")
+    if at and "/" not in user and ":" not in user:
+        where = rest
+    else:
+        user = ""
+    if where.startswith("["):
+        host, found, dataset = where[1:].partition("]:")
+    else:
+        host, found, dataset = where.partition(":")
+    if not found or not host or "/" in host or (at and not user and where is rest):
+        raise UsageError(f"{text!r} is not a target: give [USER@]HOST:DATASET, for example backup:pool/data.")
+    if host.startswith("-") or user.startswith("-"):
+        raise UsageError(f"{text!r} is not a target: no host or user begins with '-'.")
+    return Remote(user or None, host, check_name(dataset))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="zfsync",
+        description="Keeps a tree of ZFS datasets on another host up to date over SSH. Nothing is installed there: "
+        "it needs zfs, sshd and any python3 from 3.8 on.",
+        epilog=f"{_PUSH_EXAMPLES}\n{_EXIT_CODES}\n'zfsync COMMAND --help' tells all about a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"zfsync {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    push = commands.add_parser(
+        "push",
+        help="bring a tree of datasets on another host up to date",
+        description="Sends SOURCE and every dataset below it: full where the target has none, else all snapshots after "
+        "the newest one in common, known by its GUID. Nothing at the target is ever destroyed or rolled back.",
+        epilog=f"{_PUSH_EXAMPLES}\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    push.add_argument("source", metavar="SOURCE", help="the dataset on this machine, e.g. tank/data")
+    _add_target(push)
+    push.add_argument(
+        "--channels", type=int, default=4, metavar="N", help="datasets in flight at once over the one connection (4)"
+    )
+    push.add_argument("--no-recursive", action="store_true", help="SOURCE alone, without the datasets below it")
+    push.add_argument("-n", "--dry-run", action="store_true", help="show what would be sent, and why; change nothing")
+    push.set_defaults(run=_push)
+
+    clean = commands.add_parser(
+        "cleanbuffer",
+        help="rename into place what waits in a target's buffer",
+        description="Renames the datasets that wait in the buffer of TARGET into place, parents first. Every push does "
+        "so at its end; this does it by hand after one that was cut off.",
+        epilog=f"{_CLEAN_EXAMPLES}\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_target(clean)
+    clean.set_defaults(run=_cleanbuffer)
+    return parser
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="[USER@]HOST:TARGET", help="host and dataset there, e.g. backup:pool/data")
+    ssh = parser.add_argument_group("connection")
+    ssh.add_argument("-p", "--port", type=int, metavar="PORT", help="port of sshd there (22, or as in ssh_config)")
+    ssh.add_argument("-i", "--identity", type=Path, metavar="FILE", help="private key to log in with")
+    ssh.add_argument(
+        "-F", "--ssh-config", type=Path, metavar="FILE", help="instead of ~/.ssh/config and /etc/ssh/ssh_config"
+    )
+    there = parser.add_argument_group("at the target")
+    there.add_argument("--remote-python", metavar="PYTHON", help="python3 there, when it is not found by itself")
+    there.add_argument("--sudo", action="store_true", help="run 'sudo -n zfs' there, not 'zfs'")
+    there.add_argument(
+        "--buffer", metavar="NAME", help="dataset in which children wait for their parents (TARGET.zfsyncbuffer)"
+    )
+    show = parser.add_argument_group("output")
+    show.add_argument("--json", action="store_true", help="one JSON object per line and event")
+    show.add_argument("-q", "--quiet", action="store_true", help="say nothing but what failed")
+    show.add_argument("-v", "--verbose", action="store_true", help="say more, and add the traceback to an error")
+
+
+def _target(arguments: argparse.Namespace) -> tuple[Remote, str]:
+    """The target and its buffer, checked."""
+    remote = parse_remote(arguments.target)
+    buffer = check_name(arguments.buffer) if arguments.buffer else default_buffer(remote.dataset)
+    problem = check_buffer(remote.dataset, buffer)
+    if problem:
+        raise UsageError(f"{buffer} cannot be the buffer: {problem}.")
+    if arguments.port is not None and not 0 < arguments.port < 65536:
+        raise UsageError(f"{arguments.port} is not a port: give one from 1 to 65535.")
+    if arguments.identity is not None and not arguments.identity.is_file():
+        raise UsageError(f"There is no key {arguments.identity}.")
+    return remote, buffer
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from .endpoint import LocalSource
+    from .orchestrator import Push, PushOptions
+
+    source = check_name(arguments.source)
+    if arguments.channels < 1:
+        raise UsageError(f"--channels {arguments.channels} is not possible: give 1 or more.")
+    options = PushOptions(source, arguments.channels, not arguments.no_recursive, arguments.dry_run, _owner())
+    return _run(arguments, lambda target, observe: Push(LocalSource(), target, options, observe).run())
+
+
+def _cleanbuffer(arguments: argparse.Namespace) -> int:
+    from .orchestrator import clean_buffer
+
+    return _run(arguments, lambda target, observe: clean_buffer(target, _owner(), observe))
+
+
+def _run(arguments: argparse.Namespace, job: Callable[[AgentTarget, Observer], Coroutine[None, None, int]]) -> int:
+    """Run ``job`` with the target and the display that the arguments ask for; its exit code."""
+    from . import console
+    from .endpoint import AgentTarget
+    from .transport import SshOpener, SshOptions
+
+    remote, buffer = _target(arguments)
+    ssh = SshOptions(remote.host, remote.user, arguments.port, arguments.identity, arguments.ssh_config)
+    command = bootstrap.command((arguments.remote_python,) if arguments.remote_python else bootstrap.PYTHONS)
+    zfs = ("sudo", "-n", "zfs") if arguments.sudo else ("zfs",)
+    shown = console.choose(json=arguments.json, quiet=arguments.quiet, verbose=arguments.verbose)
+
+    async def run(observe: Observer) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        target = AgentTarget(SshOpener(ssh, command), remote.host, remote.dataset, buffer, zfs)
+        return await job(target, observe)
+
+    with console.threaded(shown) as observe:
+        return asyncio.run(run(observe))
+
+
+def _owner() -> str:
+    """Who holds the target's lock, for those who find it taken."""
+    since = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"zfsync on {socket.gethostname()}, pid {os.getpid()}, since {since}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; its exit code."""
+    arguments = None
+    try:
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+        return code
+    except ZfsyncError as error:
+        if arguments is not None and arguments.verbose:
+            traceback.print_exc()
+        _complain(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        _complain("interrupted: the next run goes on where this one stopped.")
+        return EXIT_INTERRUPTED
+
+
+def _complain(message: str) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"zfsync: {message}\n")

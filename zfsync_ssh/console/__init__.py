@@ -1,0 +1,63 @@
+"""Shows a run: three observers of the same events, and the thread that they live in."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+
+from ..events import Event, Observer, Progress
+
+MAX_WAITING_EVENTS = 10_000
+"""Beyond so many that a stopped terminal has not taken, progress is left out; nothing else ever is."""
+
+
+def choose(*, json: bool, quiet: bool, verbose: bool) -> Observer:
+    """The observer for this output: NDJSON when asked for, the live display on a terminal, plain lines elsewhere."""
+    if json:
+        from .ndjson import NdjsonConsole
+
+        return NdjsonConsole(sys.stdout)
+    if sys.stdout.isatty() and not quiet:
+        from .live import LiveConsole
+
+        return LiveConsole(verbose=verbose)
+    from .plain import PlainConsole
+
+    return PlainConsole(sys.stdout, sys.stderr, quiet=quiet, verbose=verbose)
+
+
+@contextlib.contextmanager
+def threaded(observer: Observer) -> Iterator[Observer]:
+    """An observer that hands every event to ``observer`` in a thread of its own, and never blocks or fails.
+
+    So a terminal that is stopped, a pipe that nobody reads, or a defect in a display cannot hold up a transfer. On
+    leaving, all events have been shown.
+    """
+    events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+
+    def show() -> None:
+        broken = False
+        while (event := events.get()) is not None:
+            if not broken:
+                try:
+                    observer(event)
+                except Exception as error:
+                    broken = True
+                    with contextlib.suppress(Exception):
+                        if not isinstance(error, BrokenPipeError):
+                            sys.stderr.write(f"zfsync: the display failed and is off: {error!r}\n")
+
+    def put(event: Event) -> None:
+        if not (isinstance(event, Progress) and events.qsize() > MAX_WAITING_EVENTS):
+            events.put(event)
+
+    thread = threading.Thread(target=show, name="console", daemon=True)
+    thread.start()
+    try:
+        yield put
+    finally:
+        events.put(None)
+        thread.join()

@@ -1,0 +1,244 @@
+"""The live display of a terminal, on rich: a line per channel, a total, and a closing table."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ..events import (
+    Cleaned,
+    Connected,
+    Ended,
+    Event,
+    Finished,
+    Notice,
+    Opened,
+    Outcome,
+    Planned,
+    Progress,
+    SendEnded,
+    SendStarted,
+    Started,
+    Status,
+)
+from .text import WORDS, duration, size, summary
+
+MAX_TABLE_ROWS = 40
+REFRESHES_PER_SECOND = 5
+RATE_SECONDS = 5.0
+"""The rate shown is that of about the last so many seconds."""
+
+_STYLES = {
+    Status.SENT: "green",
+    Status.UP_TO_DATE: "dim",
+    Status.NO_SNAPSHOTS: "yellow",
+    Status.FAILED: "bold red",
+    Status.PLANNED: "cyan",
+    Status.RENAMED: "green",
+}
+
+
+class Rate:
+    """Bytes per second, smoothed."""
+
+    def __init__(self) -> None:
+        self.per_second = 0.0
+        self._since = time.monotonic()
+        self._bytes = 0
+
+    def update(self, count: int, now: float) -> None:
+        """``count`` bytes have been sent by ``now``, in all."""
+        elapsed = now - self._since
+        if elapsed <= 0:
+            return
+        weight = 1.0 if not self.per_second else min(1.0, elapsed / RATE_SECONDS)
+        self.per_second += weight * ((count - self._bytes) / elapsed - self.per_second)
+        self._since, self._bytes = now, count
+
+
+class _Lane:
+    """What one channel does."""
+
+    def __init__(self) -> None:
+        self.current: SendStarted | None = None
+        self.bytes = 0
+        self.rate = Rate()
+
+
+class LiveConsole:
+    """Shows events on the terminal while they come."""
+
+    def __init__(self, *, verbose: bool = False, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._verbose = verbose
+        self._live: Live | None = None
+        self._lanes: dict[int, _Lane] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._status = "connecting"
+        self._title = ""
+        self._planned = Planned(0, 0, 0)
+        self._done_bytes = 0
+        self._done = 0
+        self._total_rate = Rate()
+        self._started = time.monotonic()
+        self._dry_run = False
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Started):
+            self._begin(event)
+        elif isinstance(event, Ended):
+            self._end(event)
+        elif isinstance(event, Notice):
+            if self._verbose or not event.verbose:
+                self._console.print(Text(event.text, style="yellow"))
+        elif isinstance(event, Finished):
+            self._finished(event.outcome)
+        else:
+            self._advance(event)
+        if self._live is not None:
+            self._live.update(self._picture())
+
+    def _begin(self, event: Started) -> None:
+        self._title = f"{event.source} -> {event.target}"
+        self._dry_run = event.dry_run
+        self._live = Live(
+            self._picture(),
+            console=self._console,
+            refresh_per_second=REFRESHES_PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+
+    def _end(self, event: Ended) -> None:
+        self._close()
+        if not event.counts and event.exit_code:
+            return  # the error that is printed after this says it all
+        table = self._closing_table()
+        if table.row_count:
+            self._console.print(table)
+        style = "green" if event.exit_code == 0 else "bold red"
+        self._console.print(Text(f"{self._title}: {summary(event)}", style=style))
+
+    def _close(self) -> None:
+        """Take the moving part off the screen."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _finished(self, outcome: Outcome) -> None:
+        before = self._outcomes.get(outcome.source)
+        self._outcomes[outcome.source] = outcome
+        if outcome.status is Status.FAILED:
+            self._console.print(Text(f"{outcome.source}: {outcome.message}", style="red"))
+        if before is None and outcome.status in (Status.SENT, Status.FAILED):
+            self._done += 1
+            self._done_bytes += outcome.bytes
+
+    def _advance(self, event: Event) -> None:
+        now = time.monotonic()
+        if isinstance(event, Connected):
+            self._status = "listing"
+            if self._verbose:
+                cipher = f", {event.cipher}" if event.cipher else ""
+                self._console.print(Text(f"connected to {event.host} (python {event.python}{cipher})", style="dim"))
+        elif isinstance(event, Planned):
+            self._planned = event
+            self._status = "opening channels" if event.to_send else "nothing to send"
+        elif isinstance(event, Opened):
+            self._status = "sending"
+            self._lanes = {index: _Lane() for index in range(event.channels)}
+        elif isinstance(event, SendStarted):
+            lane = self._lanes.setdefault(event.channel, _Lane())
+            lane.current, lane.bytes, lane.rate = event, 0, Rate()
+        elif isinstance(event, Progress):
+            lane = self._lanes.setdefault(event.channel, _Lane())
+            lane.bytes = event.bytes
+            lane.rate.update(event.bytes, now)
+            self._total_rate.update(self._sent_bytes, now)
+        elif isinstance(event, SendEnded):
+            self._lanes[event.channel].current = None
+        elif isinstance(event, Cleaned) and event.renamed and self._verbose:
+            self._console.print(Text(f"{event.renamed} datasets renamed out of the buffer", style="dim"))
+
+    @property
+    def _sent_bytes(self) -> int:
+        return self._done_bytes + sum(lane.bytes for lane in self._lanes.values() if lane.current)
+
+    def _picture(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 1), expand=True)
+        grid.add_column(ratio=5, no_wrap=True, overflow="ellipsis")
+        grid.add_column(ratio=4, no_wrap=True, overflow="ellipsis")
+        grid.add_column(ratio=3, min_width=8)
+        grid.add_column(justify="right", no_wrap=True)
+        grid.add_column(justify="right", no_wrap=True)
+        grid.add_column(justify="right", no_wrap=True, min_width=7)
+        for index in sorted(self._lanes):
+            lane = self._lanes[index]
+            if lane.current is None:
+                grid.add_row(Text(f"{index + 1}", style="dim"), "", "", "", "", "")
+                continue
+            current = lane.current
+            name = Text(f"{index + 1} {current.source}")
+            if current.buffered:
+                name.append(" (buffered)", style="dim")
+            grid.add_row(name, Text(current.what, style="cyan"), *_gauge(lane.bytes, current.estimate, lane.rate))
+        return Group(self._headline(), grid) if self._lanes else self._headline()
+
+    def _headline(self) -> RenderableType:
+        sent, planned = self._sent_bytes, self._planned
+        head = Table.grid(padding=(0, 1), expand=True)
+        head.add_column(ratio=5, no_wrap=True, overflow="ellipsis")
+        head.add_column(ratio=4, no_wrap=True, overflow="ellipsis")
+        head.add_column(ratio=3, min_width=8)
+        head.add_column(justify="right", no_wrap=True)
+        head.add_column(justify="right", no_wrap=True)
+        head.add_column(justify="right", no_wrap=True, min_width=7)
+        title = Text(self._title, style="bold")
+        if not planned.to_send:
+            return Group(Text.assemble(title, "  ", (self._status, "dim")))
+        done = f"{self._done} of {planned.to_send} datasets"
+        head.add_row(title, done, *_gauge(sent, planned.bytes, self._total_rate))
+        return head
+
+    def _closing_table(self) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        table.add_column("dataset", overflow="fold")
+        table.add_column("to send" if self._dry_run else "result")
+        table.add_column("snapshots", overflow="fold")
+        table.add_column("size", justify="right")
+        table.add_column("why" if self._dry_run else "time", justify="left" if self._dry_run else "right")
+        rows = [outcome for outcome in self._outcomes.values() if outcome.status is not Status.UP_TO_DATE]
+        rows.sort(key=lambda outcome: (outcome.status is not Status.FAILED, outcome.source.split("/")))
+        for outcome in rows[:MAX_TABLE_ROWS]:
+            bytes_shown = outcome.estimate if outcome.status is Status.PLANNED else outcome.bytes
+            table.add_row(
+                escape(outcome.source),
+                Text(WORDS[outcome.status], style=_STYLES[outcome.status]),
+                escape(outcome.what),
+                size(bytes_shown) if outcome.what else "",
+                outcome.why if self._dry_run else duration(outcome.seconds) if outcome.seconds else "",
+            )
+        if len(rows) > MAX_TABLE_ROWS:
+            table.add_row(f"... and {len(rows) - MAX_TABLE_ROWS} more", "", "", "", "")
+        return table
+
+
+def _gauge(count: int, estimate: int, rate: Rate) -> tuple[RenderableType, str, str, str]:
+    """Bar, bytes of the estimate, rate, time left."""
+    total = max(count, estimate, 1)
+    left = (total - count) / rate.per_second if rate.per_second > 0 and estimate else 0.0
+    return (
+        ProgressBar(total=total, completed=count),
+        f"{size(count)} of {size(max(count, estimate))}" if estimate else size(count),
+        f"{size(rate.per_second)}/s" if rate.per_second else "",
+        duration(left) if left else "",
+    )

@@ -1,0 +1,54 @@
+"""Numbers and lines as people read them. Pure."""
+
+from __future__ import annotations
+
+from ..events import Ended, Outcome, Status
+
+
+def size(count: float) -> str:
+    """``1536`` -> ``1.5 KiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if count < 1024 or unit == "PiB":
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """``75.2`` -> ``1:15``; below a minute ``8.3 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def line(outcome: Outcome) -> str:
+    """One dataset's outcome on one line, without its message."""
+    head = f"{outcome.source} -> {outcome.target}: "
+    if outcome.status is Status.SENT:
+        return f"{head}sent {outcome.what}, {size(outcome.bytes)} in {duration(outcome.seconds)}"
+    if outcome.status is Status.PLANNED:
+        return f"{head}would send {outcome.what}, about {size(outcome.estimate)} ({outcome.why})"
+    if outcome.status is Status.FAILED:
+        return f"{head}FAILED: {outcome.message}"
+    return f"{head}{WORDS[outcome.status]}"
+
+
+def summary(ended: Ended) -> str:
+    """The run on one line."""
+    if not ended.counts:
+        return "nothing to do" if ended.exit_code == 0 else "failed"
+    parts = [f"{ended.counts[status]} {WORDS[status]}" for status in Status if ended.counts.get(status)]
+    sent = f"; {size(ended.bytes)} in {duration(ended.seconds)}" if ended.bytes else f"; {duration(ended.seconds)}"
+    return ", ".join(parts) + sent
+
+
+WORDS = {
+    Status.SENT: "sent",
+    Status.UP_TO_DATE: "up to date",
+    Status.NO_SNAPSHOTS: "without a snapshot",
+    Status.FAILED: "failed",
+    Status.PLANNED: "to send",
+    Status.RENAMED: "renamed into place",
+}

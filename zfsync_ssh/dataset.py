@@ -1,0 +1,143 @@
+"""What there is: datasets, snapshots, bookmarks, and the inventory of a tree. Frozen values, no I/O.
+
+A *child* is the name of a dataset relative to the root of its tree, as the original zfsync wrote it: ``""`` is the
+root itself, ``"/a/b"`` two levels below it. The same child names a dataset on both sides, whatever the roots are.
+
+Also shipped to the far end: standard library only, Python >= 3.8. `NamedTuple` and not `dataclass`, because importing
+`dataclasses` and making twenty of them costs an agent as much as all else that it does before its hello.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, Iterator, NamedTuple, Optional, Tuple
+
+from .errors import UsageError
+
+MAX_NAME_CHARS = 255
+"""Longest full name of a dataset or snapshot: ZFS_MAX_DATASET_NAME_LEN less its NUL (sys/fs/zfs.h)."""
+
+_COMPONENT = re.compile(r"[A-Za-z0-9_.: -]+")
+
+FILESYSTEM = "filesystem"
+VOLUME = "volume"
+
+
+class Snapshot(NamedTuple):
+    """One snapshot. ``name`` is what stands after the ``@``; ``written`` is in bytes on disk."""
+
+    name: str
+    guid: int
+    createtxg: int
+    written: int = 0
+
+
+class Bookmark(NamedTuple):
+    """One bookmark. ``name`` is what stands after the ``#``; ``guid`` is that of the snapshot it was made of."""
+
+    name: str
+    guid: int
+    createtxg: int
+
+
+class Dataset(NamedTuple):
+    """One filesystem or volume, with its snapshots and bookmarks, oldest first."""
+
+    name: str
+    kind: str
+    guid: int
+    used: int = 0
+    token: str = ""
+    """receive_resume_token: not empty when a receive was interrupted here."""
+    origin: str = ""
+    encrypted: bool = False
+    placeholder: bool = False
+    """Made by zfsync to hold children of a parent that has no snapshots of its own."""
+    path: str = ""
+    """For a dataset in the buffer: the child that it is, from its user property."""
+    snapshots: Tuple[Snapshot, ...] = ()
+    bookmarks: Tuple[Bookmark, ...] = ()
+
+    @property
+    def newest(self) -> Optional[Snapshot]:
+        """The newest snapshot, or None."""
+        return self.snapshots[-1] if self.snapshots else None
+
+
+class Inventory:
+    """Every dataset of one tree, by child, parents before children.
+
+    ``datasets`` is the tree below ``root``; ``buffered`` holds those that wait in the buffer for their parents,
+    likewise by the child that they will be.
+    """
+
+    __slots__ = ("ancestors", "buffered", "datasets", "root")
+
+    def __init__(
+        self,
+        root: str,
+        datasets: Dict[str, Dataset],
+        buffered: Optional[Dict[str, Dataset]] = None,
+        ancestors: Tuple[str, ...] = (),
+    ) -> None:
+        self.root = root
+        self.datasets = datasets
+        self.buffered = buffered if buffered is not None else {}
+        self.ancestors = ancestors
+        """Those datasets above ``root`` that exist; only filled in when ``root`` itself does not."""
+
+    def __contains__(self, child: str) -> bool:
+        return child in self.datasets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.datasets)
+
+
+def parent_of(child: str) -> Optional[str]:
+    """The child that holds ``child``, or None for the root."""
+    return child.rpartition("/")[0] if child else None
+
+
+def child_of(root: str, name: str) -> Optional[str]:
+    """The child that dataset ``name`` is in the tree of ``root``, or None when it is not in it."""
+    if name == root:
+        return ""
+    return name[len(root) :] if name.startswith(root + "/") else None
+
+
+def pool_of(name: str) -> str:
+    """The pool that dataset ``name`` is in."""
+    return name.partition("/")[0]
+
+
+def ancestors_of(name: str) -> Tuple[str, ...]:
+    """The datasets above ``name``, the pool first."""
+    parts = name.split("/")
+    return tuple("/".join(parts[:depth]) for depth in range(1, len(parts)))
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it is a legal full name of a dataset; raise `UsageError` saying why not.
+
+    The rules are those of OpenZFS's module/zcommon/zfs_namecheck.c.
+    """
+    reason = None
+    if not name:
+        reason = "it is empty"
+    elif len(name) > MAX_NAME_CHARS:
+        reason = "it has %d characters, and ZFS allows %d" % (len(name), MAX_NAME_CHARS)
+    elif "@" in name or "#" in name:
+        reason = "it names a snapshot or bookmark; give the dataset alone"
+    elif not name[0].isascii() or not name[0].isalpha():
+        reason = "a pool's name begins with a letter"
+    else:
+        for part in name.split("/"):
+            if not part:
+                reason = "it has an empty part between slashes"
+            elif part in (".", ".."):
+                reason = "'%s' is not allowed as a part of it" % part
+            elif not _COMPONENT.fullmatch(part):
+                reason = "ZFS allows letters, digits and _ - . : and space"
+    if reason:
+        raise UsageError("%r is not a dataset: %s." % (name, reason))
+    return name

@@ -1,0 +1,112 @@
+"""What a receiver answers to a `sync`: where the stream for a dataset has to begin. Pure.
+
+The words are those of the original zfsync, which answered with the newest snapshot in common, NEW or FULL; here they
+are separate kinds, so that no snapshot's name can be taken for one, and a base is known by its GUID. Sender and
+receiver call the same function: the sender to plan, the receiver to answer, so that they agree unless the target has
+changed in between.
+
+Also shipped to the far end: standard library only, Python >= 3.8.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
+
+from .dataset import Bookmark, Dataset, Snapshot
+from .resume import BadToken, parse_token
+
+NEW = "NEW"
+"""The target does not have the dataset: a full stream makes it."""
+FULL = "FULL"
+"""The target has only zfsync's own placeholder for it: a full stream takes its place."""
+INCREMENTAL = "INCREMENTAL"
+"""``base`` is the newest snapshot in common."""
+RESUME = "RESUME"
+"""A receive was cut off there, and goes on with ``token``."""
+UPTODATE = "UPTODATE"
+"""The target's newest snapshot is the source's newest."""
+REFUSED = "REFUSED"
+"""Nothing can be received without losing what the target has. ``why`` says what that is."""
+
+KINDS = (NEW, FULL, INCREMENTAL, RESUME, UPTODATE, REFUSED)
+
+
+class TargetState(NamedTuple):
+    """What decides about a dataset at the target. ``newest`` is the GUID of its newest snapshot, 0 for none."""
+
+    exists: bool
+    placeholder: bool = False
+    newest: int = 0
+    token: str = ""
+
+
+class Decision(NamedTuple):
+    """Where the stream begins. ``base`` is a snapshot's GUID, ``why`` the end of a sentence."""
+
+    kind: str
+    base: int = 0
+    token: str = ""
+    discard: bool = False
+    """A partial receive is there that nothing can be done with; it is dropped (`zfs receive -A`) first."""
+    why: str = ""
+
+
+ABSENT = TargetState(False)
+
+
+def state_of(dataset: Optional[Dataset]) -> TargetState:
+    """The state that an inventory shows, for the dataset at the target or None."""
+    if dataset is None:
+        return ABSENT
+    newest = dataset.newest.guid if dataset.newest else 0
+    return TargetState(True, dataset.placeholder, newest, dataset.token)
+
+
+def decide(snapshots: Sequence[Snapshot], bookmarks: Iterable[Bookmark], target: TargetState) -> Decision:
+    """Compare the source's snapshots, oldest first and at least one, with the target.
+
+    The base is always the target's newest snapshot: a stream from an older one would not be received without
+    rolling the target back, which is never done unasked.
+    """
+    positions = {snapshot.guid: index for index, snapshot in enumerate(snapshots)}
+    if target.token:
+        if _resumable(target, positions):
+            return Decision(RESUME, target.newest, target.token)
+        discard = True
+    else:
+        discard = False
+    if not target.exists or (discard and not target.newest and not target.placeholder):
+        # The partial receive of a full stream is all there is of such a dataset, and it goes with its token.
+        return Decision(NEW, discard=discard)
+    if not target.newest:
+        if target.placeholder:
+            return Decision(FULL, discard=discard)
+        return Decision(REFUSED, why="it exists there without any snapshot, so it is not a copy of this one")
+    if target.newest in positions:
+        if positions[target.newest] == len(snapshots) - 1:
+            return Decision(UPTODATE, target.newest, discard=discard)
+        return Decision(INCREMENTAL, target.newest, discard=discard)
+    if any(bookmark.guid == target.newest for bookmark in bookmarks):
+        return Decision(INCREMENTAL, target.newest, discard=discard)
+    return Decision(REFUSED, why="its newest snapshot there is not one of the source's")
+
+
+def newest_common(source: Sequence[Snapshot], target: Sequence[Snapshot]) -> Optional[Snapshot]:
+    """The source's newest snapshot that the target has as well, by GUID."""
+    there = {snapshot.guid for snapshot in target}
+    return next((snapshot for snapshot in reversed(source) if snapshot.guid in there), None)
+
+
+def same_name_other_guid(source: Sequence[Snapshot], target: Sequence[Snapshot]) -> Tuple[Snapshot, ...]:
+    """The target's snapshots that have the name of a source's snapshot, but are not it."""
+    guids = {snapshot.name: snapshot.guid for snapshot in source}
+    return tuple(other for other in target if guids.get(other.name, other.guid) != other.guid)
+
+
+def _resumable(target: TargetState, positions: Dict[int, int]) -> bool:
+    try:
+        token = parse_token(target.token)
+    except BadToken:
+        return False
+    # The base of a partial receive is the newest snapshot: were it another, the receive would not have begun.
+    return token.to_guid in positions and token.from_guid == target.newest

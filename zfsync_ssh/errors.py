@@ -1,0 +1,91 @@
+"""The error tree, and the exit code of each error.
+
+::
+
+    ZfsyncError               1   a defect: nothing below describes it
+    ├── UsageError            2   the command line or the configuration is wrong
+    ├── DatasetError          3   one dataset failed; the others go on
+    ├── LockedError           4   another run is at work on the same target
+    ├── ConnectError          5   the host cannot be reached, trusted or logged in to
+    ├── AgentError            6   the agent cannot be started, or has gone
+    │   └── ProtocolError     6   a message that the protocol does not allow
+    │       ├── LocalProtocolError    ... sent by our own side: a defect here
+    │       └── RemoteProtocolError   ... received: a defect, or a hostile peer, there
+    └── ZfsError              7   ZFS refused, and the run cannot go on without it
+
+Also shipped to the far end: standard library only, Python >= 3.8.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_INTERRUPTED = 130
+
+
+class ZfsyncError(Exception):
+    """The root of the tree. The message is one sentence for the user: what happened to what, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(ZfsyncError):
+    """The command line or the configuration asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class DatasetError(ZfsyncError):
+    """One dataset could not be brought up to date.
+
+    ``code`` is the machine's word for the cause, one of those that `zfsync_ssh.zfs.classify` returns or
+    that an agent puts in a RESULT.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, code: str = "failed") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LockedError(ZfsyncError):
+    """Another run holds the lock of the same target."""
+
+    exit_code = 4
+
+
+class ConnectError(ZfsyncError):
+    """No authenticated, trusted SSH connection could be made, or the one there was has gone."""
+
+    exit_code = 5
+
+
+class AgentError(ZfsyncError):
+    """The agent could not be started at the far end, or its channel has gone."""
+
+    exit_code = 6
+
+
+class ProtocolError(AgentError):
+    """A message that the protocol does not allow at this point."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our own side tried to break the protocol: a defect in this program."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side broke the protocol."""
+
+
+class ZfsError(ZfsyncError):
+    """A `zfs` command that the whole run depends on was refused.
+
+    ``code`` is what `zfsync_ssh.zfs.classify` makes of the reason.
+    """
+
+    exit_code = 7
+
+    def __init__(self, message: str, code: str = "failed") -> None:
+        super().__init__(message)
+        self.code = code

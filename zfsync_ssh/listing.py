@@ -1,0 +1,145 @@
+"""Reads what `zfs list` prints into an `Inventory`. Pure.
+
+Also shipped to the far end: standard library only, Python >= 3.8.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from .buffer import child_waiting
+from .dataset import Bookmark, Dataset, Inventory, Snapshot, child_of
+
+
+def missing(stderr: str) -> List[str]:
+    """The datasets of which `zfs list` says that they do not exist; other complaints are not looked at."""
+    prefix, suffix = "cannot open '", "': dataset does not exist"
+    return [
+        line[len(prefix) : -len(suffix)]
+        for line in stderr.splitlines()
+        if line.startswith(prefix) and line.endswith(suffix)
+    ]
+
+
+def listing_problem(status: int, stderr: str) -> str:
+    """What a listing complains of, other than datasets that are not there; empty when all is well."""
+    if status == 0:
+        return ""
+    absent = set(missing(stderr))
+    others = [
+        line for line in stderr.splitlines() if not any("'%s'" % name in line for name in absent) and line.strip()
+    ]
+    if others or not absent:
+        return "\n".join(others) or "zfs list ended with status %d" % status
+    return ""
+
+
+class _Rows:
+    """What has been read of one dataset so far."""
+
+    __slots__ = ("bookmarks", "dataset", "snapshots")
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.snapshots: List[Snapshot] = []
+        self.bookmarks: List[Bookmark] = []
+
+    def finish(self) -> Dataset:
+        self.snapshots.sort(key=lambda snapshot: snapshot.createtxg)
+        self.bookmarks.sort(key=lambda bookmark: bookmark.createtxg)
+        return self.dataset._replace(snapshots=tuple(self.snapshots), bookmarks=tuple(self.bookmarks))
+
+
+class InventoryParser:
+    """Builds an `Inventory` out of the lines of `list_datasets` and `list_snapshots`, in any order of the two.
+
+    ``ValueError`` for a line that is neither.
+    """
+
+    def __init__(self, root: str, buffer: str = "") -> None:
+        self._root = root
+        self._buffer = buffer
+        self._rows: Dict[str, _Rows] = {}
+        self._late: List[str] = []
+
+    def feed(self, line: str) -> None:
+        """Take one line, without its end."""
+        name, _, rest = line.partition("\t")
+        mark = name.rpartition("@")[0] or name.rpartition("#")[0]
+        if not mark:
+            self._add_dataset(name, rest.split("\t"))
+        elif mark in self._rows:
+            self._add_snapshot(self._rows[mark], name, rest)
+        else:
+            self._late.append(line)
+
+    def _add_dataset(self, name: str, values: List[str]) -> None:
+        kind, guid, used, token, origin, encryption, placeholder, path = _unset(values)
+        child = child_of(self._root, name)
+        mine = bool(placeholder) and placeholder == (child or "/")
+        dataset = Dataset(
+            name, kind, int(guid), int(used or 0), token, origin, encryption not in ("", "off"), mine, path
+        )
+        self._rows[name] = _Rows(dataset)
+
+    @staticmethod
+    def _add_snapshot(rows: _Rows, name: str, rest: str) -> None:
+        guid, createtxg = rest.split("\t")
+        short = name[len(rows.dataset.name) + 1 :]
+        if name[len(rows.dataset.name)] == "#":
+            rows.bookmarks.append(Bookmark(sys.intern(short), int(guid), int(createtxg)))
+        else:
+            # Recursive snapshots have one name in every dataset: keep it once.
+            rows.snapshots.append(Snapshot(sys.intern(short), int(guid), int(createtxg)))
+
+    def finish(self, ancestors: Tuple[str, ...] = ()) -> Inventory:
+        """The inventory of all lines fed. A snapshot whose dataset is in no line has gone meanwhile."""
+        late, self._late = self._late, []
+        for line in late:
+            name, _, rest = line.partition("\t")
+            rows = self._rows.get(name.rpartition("@")[0] or name.rpartition("#")[0])
+            if rows is not None:
+                self._add_snapshot(rows, name, rest)
+        datasets: Dict[str, Dataset] = {}
+        buffered: Dict[str, Dataset] = {}
+        for name in sorted(self._rows, key=lambda name: name.split("/")):
+            dataset = self._rows[name].finish()
+            waiting = child_waiting(self._buffer, name, dataset.path) if self._buffer else None
+            if waiting is not None:
+                buffered[waiting] = dataset
+            elif self._buffer and child_of(self._buffer, name) is not None:
+                continue  # the buffer itself, or what somebody else put into it
+            else:
+                child = child_of(self._root, name)
+                if child is not None:
+                    datasets[child] = dataset
+        return Inventory(self._root, datasets, buffered, ancestors)
+
+
+def _unset(values: List[str]) -> Iterator[str]:
+    """`zfs list` writes ``-`` for what is not set."""
+    return ("" if value == "-" else value for value in values)
+
+
+def parse_written(stdout: str) -> Dict[str, int]:
+    """The output of `list_written`: bytes by full snapshot name."""
+    rows = (line.split("\t") for line in stdout.splitlines())
+    return {name: int(written) for name, written in rows if written.isdigit()}
+
+
+class Lines:
+    """Cuts chunks of bytes into lines of text, whatever the chunks' ends."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> List[str]:
+        """The lines that ``chunk`` completes."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [line.decode("utf-8") for line in lines]
+
+    @property
+    def rest(self) -> Optional[bytes]:
+        """What came after the last line's end, or None."""
+        return self._rest or None

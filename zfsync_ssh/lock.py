@@ -1,0 +1,89 @@
+"""One run per target at a time: an advisory lock on a file, which vanishes with the process that holds it.
+
+The lock is taken by the agent at the far end, where all senders meet. `flock` is released by the kernel however its
+holder ends, so there are no stale locks; the file says who holds it and is removed when the lock is given back.
+
+Also shipped to the far end: standard library only, Python >= 3.8.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import Optional, Tuple
+
+_DIRECTORIES = ("/run/lock", "/var/run/lock", "/tmp")  # noqa: S108 - see _open
+_MAX_FILE_NAME_CHARS = 200
+_MAX_OWNER_BYTES = 1024
+
+
+class Lock:
+    """The lock of one target. Use `acquire`; closing the process is enough to give it back, `release` is tidier."""
+
+    def __init__(self, target: str, directories: Tuple[str, ...] = _DIRECTORIES) -> None:
+        directory = next((path for path in directories if os.access(path, os.W_OK | os.X_OK)), directories[-1])
+        self.path = os.path.join(directory, _file_name(target))
+        self._fd: Optional[int] = None
+
+    def acquire(self, owner: str) -> Optional[str]:
+        """Take the lock; None when it is ours now, else what its holder said of itself (perhaps nothing)."""
+        while True:
+            fd, writable = _open(self.path)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(fd, _MAX_OWNER_BYTES, 0).decode("utf-8", "replace")
+                os.close(fd)
+                return holder.strip()
+            if _same_file(fd, self.path):
+                break
+            os.close(fd)  # its holder removed the file between our opening and locking it
+        if writable:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, owner.encode("utf-8")[:_MAX_OWNER_BYTES], 0)
+        self._fd = fd
+        return None
+
+    def release(self) -> None:
+        """Give the lock back, if it is held. The file goes first, so that nobody locks one that is about to go."""
+        if self._fd is not None:
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass  # another user's file in a sticky directory: it stays, unlocked and harmless
+            os.close(self._fd)
+            self._fd = None
+
+
+def _open(path: str) -> Tuple[int, bool]:
+    """The lock's file and whether it is ours to write.
+
+    The directory may be open to all: the file is never opened through a link, and one that another user made is only
+    read, which is all that flock needs (Linux' fs.protected_regular forbids O_CREAT on it as well).
+    """
+    common = os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | common, 0o644), True
+        except PermissionError:
+            try:
+                return os.open(path, os.O_RDONLY | common), False
+            except FileNotFoundError:
+                if not os.access(os.path.dirname(path), os.W_OK):
+                    raise
+
+
+def _same_file(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _file_name(target: str) -> str:
+    name = "zfsync-%s.lock" % target.replace("%", "%25").replace("/", "%2F")
+    if len(name) > _MAX_FILE_NAME_CHARS:
+        import hashlib
+
+        name = "zfsync-%s.lock" % hashlib.sha256(target.encode("utf-8")).hexdigest()
+    return name

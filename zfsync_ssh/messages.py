@@ -1,0 +1,205 @@
+"""The messages of the protocol: what client and agent say to each other. Their order and bytes are in `protocol`.
+
+Also shipped to the far end: standard library only, Python >= 3.8.
+"""
+
+from __future__ import annotations
+
+from typing import Container, NamedTuple, Optional, Sequence, Tuple, Union
+
+from .dataset import Bookmark, Snapshot
+from .decision import Decision, TargetState
+
+PROTOCOL = 1
+"""The protocol's version. Both sides say theirs, in Hello and Begin, and only the same one is served."""
+
+MAX_SYNC_SNAPSHOTS = 3000
+"""Snapshots, and bookmarks, in one `Sync`: with the longest names that ZFS allows they just fit in its frame."""
+
+
+# ---- messages: from the client ---------------------------------------------------------------------------------------
+
+
+class Begin(NamedTuple):
+    """What this channel is for. ``command`` runs zfs there, e.g. ``["sudo", "-n", "zfs"]``."""
+
+    protocol: int
+    root: str
+    buffer: str
+    command: Tuple[str, ...]
+
+
+class Lock(NamedTuple):
+    """Take the target's lock until the channel closes. ``owner`` is told to whoever finds it taken."""
+
+    owner: str
+
+
+class Inventory(NamedTuple):
+    """List the target; ``recursive`` as for the source."""
+
+    recursive: bool = True
+
+
+class Operation(NamedTuple):
+    """One of `Apply`: make the dataset ``name`` as an ``ancestor`` of the root, a ``placeholder`` or the ``buffer``."""
+
+    verb: str
+    name: str
+
+
+class Apply(NamedTuple):
+    """Carry out ``operations`` in order; each has its own result."""
+
+    operations: Tuple[Operation, ...]
+
+
+class Sync(NamedTuple):
+    """The source's snapshots of ``child``, oldest first, and its bookmarks; `trimmed` if there are very many.
+
+    ``name`` is the dataset to receive into: the child's own place, or one in the buffer when its parent may not be
+    there yet. ``known`` is what this run's inventory showed of it; without that the agent looks for itself.
+    """
+
+    child: str
+    kind: str
+    name: str
+    snapshots: Tuple[Snapshot, ...]
+    bookmarks: Tuple[Bookmark, ...] = ()
+    known: Optional[TargetState] = None
+
+
+class Stream(NamedTuple):
+    """One `zfs send` follows: from ``base`` (a GUID, 0 for none) to ``to`` (a GUID), or on from ``token``."""
+
+    child: str
+    base: int
+    to: int
+    token: str = ""
+
+
+class Data(NamedTuple):
+    """A piece of the stream."""
+
+    payload: bytes
+
+
+class End(NamedTuple):
+    """The stream was ``length`` bytes long and `zfs send` ended well."""
+
+    length: int
+
+
+class Abort(NamedTuple):
+    """The stream ends here, unfinished."""
+
+    reason: str
+
+
+class CleanBuffer(NamedTuple):
+    """Rename into place all that waits in the buffer, parents first, and destroy the buffer once it is empty.
+
+    ``placeholders`` are children to make where they are missing, because the source has no snapshot of them.
+    """
+
+    placeholders: Tuple[str, ...] = ()
+
+
+class Ping(NamedTuple):
+    """Are you there?"""
+
+    number: int
+
+
+class Close(NamedTuple):
+    """This was all."""
+
+    reason: str = ""
+
+
+# ---- messages: from the agent ----------------------------------------------------------------------------------------
+
+
+class Hello(NamedTuple):
+    """Who answers: the versions of the protocol, of zfsync and of Python, the host's name and the agent's process."""
+
+    protocol: int
+    version: str
+    python: str
+    host: str
+    pid: int
+
+
+class Rows(NamedTuple):
+    """A piece of the zlib-compressed lines that `InventoryParser` reads."""
+
+    payload: bytes
+
+
+class Listed(NamedTuple):
+    """The end of an inventory. ``ancestors`` exist above the root, told when the root does not."""
+
+    ok: bool
+    code: str = ""
+    message: str = ""
+    ancestors: Tuple[str, ...] = ()
+
+
+class Result(NamedTuple):
+    """How it went. ``code`` is a word of `zfs.classify`, ``message`` the end of a sentence, ``name`` the dataset.
+
+    ``length`` is the bytes that a Stream brought.
+    """
+
+    ok: bool
+    code: str = ""
+    message: str = ""
+    name: str = ""
+    length: int = 0
+
+
+class Results(NamedTuple):
+    """One result for each operation or rename."""
+
+    results: Tuple[Result, ...]
+
+
+class Answer(NamedTuple):
+    """The decision for a `Sync`, and the dataset that will be received into."""
+
+    child: str
+    decision: Decision
+    name: str = ""
+
+
+class Pong(NamedTuple):
+    """Here."""
+
+    number: int
+
+
+class Bye(NamedTuple):
+    """The answer to Close; nothing follows."""
+
+    reason: str = ""
+
+
+class Failure(NamedTuple):
+    """The agent cannot go on, and ends."""
+
+    code: str
+    message: str
+
+
+Message = Union[
+    Begin, Lock, Inventory, Apply, Sync, Stream, Data, End, Abort, CleanBuffer, Ping, Close,
+    Hello, Rows, Listed, Result, Results, Answer, Pong, Bye, Failure,
+]  # fmt: skip
+
+
+def trimmed(snapshots: Sequence[Snapshot], needed: Container[int]) -> Tuple[Snapshot, ...]:
+    """As many of ``snapshots``, the newest and those whose GUIDs are ``needed``, as a `Sync` can carry."""
+    if len(snapshots) <= MAX_SYNC_SNAPSHOTS:
+        return tuple(snapshots)
+    cut = len(snapshots) - MAX_SYNC_SNAPSHOTS // 2
+    return (*(snapshot for snapshot in snapshots[:cut] if snapshot.guid in needed), *snapshots[cut:])

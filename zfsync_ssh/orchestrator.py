@@ -1,0 +1,475 @@
+"""One run: inventories, plan, workers, cleanbuffer, outcomes. The rest of the program is wiring around this."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import time
+from collections.abc import Collection, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from . import zfs
+from .agent import AgentClient
+from .dataset import Inventory, parent_of
+from .decision import REFUSED, UPTODATE
+from .endpoint import AgentTarget, Sending, Source
+from .errors import EXIT_INTERRUPTED, EXIT_OK, AgentError, ConnectError, DatasetError, ZfsError, ZfsyncError
+from .events import (
+    Cleaned,
+    Connected,
+    Ended,
+    Finished,
+    Notice,
+    Observer,
+    Opened,
+    Outcome,
+    Planned,
+    Progress,
+    SendEnded,
+    SendStarted,
+    Started,
+    Status,
+)
+from .messages import Abort, Answer, Apply, CleanBuffer, End, Message, Operation, Result, Results, Stream, Sync, trimmed
+from .plan import Item, Plan, Step, make_plan, place_for, replan, snapshots_to_send, with_estimates
+
+PROGRESS_SECONDS = 0.2
+PIPELINE = 1
+"""Datasets that a channel may have sent and not heard the result of, while it sends the next."""
+_LOOK_AGAIN = ("stale", "partial", "diverged", "exists")
+"""Codes that may only mean that the target has changed since it was listed: it is looked at once more."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class PushOptions:
+    """What to bring up to date, and how. ``owner`` is told to another run that wants the same target."""
+
+    source: str
+    channels: int = 4
+    recursive: bool = True
+    dry_run: bool = False
+    owner: str = ""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A dataset whose streams are on their way, and the answers that are still to come."""
+
+    item: Item
+    place: str
+    answer: asyncio.Future[Message]
+    started: float
+    results: list[asyncio.Future[Message]] = field(default_factory=list)
+    problem: str = ""
+    """What went wrong at the source."""
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A data channel and what goes over it now."""
+
+    index: int
+    client: AgentClient
+    sending: Sending | None = None
+    before: int = 0
+    """Bytes of the current dataset in streams that are done."""
+    error: AgentError | None = None
+
+
+class Push:
+    """One push. `run` it once."""
+
+    def __init__(self, source: Source, target: AgentTarget, options: PushOptions, observe: Observer) -> None:
+        self._source = source
+        self._target = target
+        self._options = options
+        self._observe = observe
+        self._outcomes: dict[str, Outcome] = {}
+        self._queue: collections.deque[Item] = collections.deque()
+        self._present: set[str] = set()
+        self._buffered: set[str] = set()
+        self._lanes: list[_Lane] = []
+        self._unfinished: dict[str, Item] = {}
+
+    async def run(self) -> int:
+        """Do all of it; the exit code.
+
+        `ZfsyncError` for what ends the run as a whole, after everything is tidied up.
+        """
+        started = time.monotonic()
+        target = f"{self._target.host}:{self._target.root}"
+        self._observe(Started(self._options.source, target, self._options.dry_run))
+        code = ZfsyncError.exit_code
+        try:
+            await self._run()
+            code = DatasetError.exit_code if self._failed else EXIT_OK
+        except ZfsyncError as error:
+            code = error.exit_code
+            raise
+        except asyncio.CancelledError:
+            code = EXIT_INTERRUPTED
+            raise
+        finally:
+            await self._target.close()
+            for item in tuple(self._unfinished.values()):
+                message = f"{item.source.name} was not finished: the next run goes on with it."
+                self._finish(item, Status.FAILED, code="unfinished", message=message)
+            self._observe(ended(self._outcomes.values(), time.monotonic() - started, code))
+        return code
+
+    @property
+    def _failed(self) -> bool:
+        return any(outcome.status is Status.FAILED for outcome in self._outcomes.values())
+
+    async def _run(self) -> None:
+        options = self._options
+        source, (control, target) = await _both(
+            self._source.inventory(options.source, options.recursive), self._open_control()
+        )
+        plan = make_plan(source, target, host=self._target.host)
+        if plan.work:
+            plan = with_estimates(plan, await self._source.written(snapshots_to_send(plan)))
+        self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
+        self._settle_the_rest(plan)
+        if options.dry_run:
+            return
+        if plan.work or plan.waiting:
+            await self._prepare(control, plan, target)
+            if plan.work:
+                await self._send_all(control, plan)
+            await self._clean_buffer(control, plan)
+        if all(outcome.status is Status.NO_SNAPSHOTS for outcome in self._outcomes.values()):
+            raise ZfsError(
+                f"Nothing below {options.source} has a snapshot to send: make one with "
+                f"'zfs snapshot -r {options.source}@NAME'.",
+                "empty",
+            )
+
+    async def _open_control(self) -> tuple[AgentClient, Inventory]:
+        client, hello = await self._target.open()
+        self._observe(Connected(hello.host, hello.python, self._target.cipher))
+        if not self._options.dry_run:
+            await client.lock(self._target.root, self._options.owner)
+        root, buffer = self._target.root, self._target.buffer
+        return client, await client.inventory(root, buffer, self._options.recursive)
+
+    # -- before the streams --
+
+    def _settle_the_rest(self, plan: Plan) -> None:
+        """The outcomes of all datasets that have nothing to send; of all, in a dry run."""
+        for item in plan.items:
+            if item.problem:
+                self._finish(item, Status.FAILED, code=item.code, message=item.problem)
+            elif item.steps:
+                if self._options.dry_run:
+                    self._finish(item, Status.PLANNED)
+            elif item.decision is None:
+                name = item.source.name
+                self._finish(item, Status.NO_SNAPSHOTS, message=f"{name} has no snapshot, so there is nothing to send.")
+            else:
+                self._finish(item, Status.UP_TO_DATE)
+
+    async def _prepare(self, control: AgentClient, plan: Plan, target: Inventory) -> None:
+        """Make what the streams will need: the root's ancestors, placeholders that can be made now, the buffer."""
+        self._present = set(target.datasets)
+        operations = [Operation("ancestor", name) for name in plan.ancestors]
+        early = []
+        for child in plan.placeholders:
+            if parent_of(child) is None or parent_of(child) in self._present:
+                self._present.add(child)
+                early.append(child)
+                operations.append(Operation("placeholder", self._target.root + child))
+        places = [place_for(item, self._target.buffer, self._present) for item in plan.work]
+        if not target.buffered and any(place.startswith(self._target.buffer + "/") for place in places):
+            operations.append(Operation("buffer", self._target.buffer))
+        if not operations:
+            return
+        answer = await control.ask(Apply(tuple(operations)))
+        assert isinstance(answer, Results)
+        for result in answer.results:
+            if not result.ok:
+                advice = _ADVICE.get(result.code, "")
+                raise ZfsError(
+                    f"{self._target.host} cannot make the dataset {result.name}: {result.message}{advice}.", result.code
+                )
+
+    # -- the streams --
+
+    async def _send_all(self, control: AgentClient, plan: Plan) -> None:
+        self._queue.extend(plan.work)
+        self._unfinished = {item.child: item for item in plan.work}
+        wanted = min(self._options.channels, len(self._queue))
+        clients = await self._target.open_many(wanted)
+        self._observe(Opened(len(clients) or 1, wanted))
+        if len(clients) < wanted:
+            self._observe(
+                Notice(
+                    f"{self._target.host} opens only {len(clients) or 'the first'} of {wanted} channels "
+                    f"(sshd's MaxSessions): going on with {len(clients) or 'that one'}."
+                )
+            )
+        self._lanes = [_Lane(index, client) for index, client in enumerate(clients or [control])]
+        ticker = asyncio.create_task(self._report_progress())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in self._lanes:
+                    group.create_task(self._work(lane))
+        finally:
+            ticker.cancel()
+        errors = [lane.error for lane in self._lanes if lane.error is not None]
+        if len(errors) == len(self._lanes):
+            raise self._lost(errors[0])
+
+    def _lost(self, error: AgentError) -> ZfsyncError:
+        """What to say of an agent that has gone: that the connection has gone, if it has."""
+        if self._target.lost:
+            return ConnectError(
+                f"The connection to {self._target.host} was lost: run the same command again, "
+                f"and it goes on where it was cut off."
+            )
+        return error
+
+    async def _work(self, lane: _Lane) -> None:
+        """Send one dataset after the other, always the next of the queue, until it is empty or the agent has gone."""
+        sent: collections.deque[_Sent] = collections.deque()
+        while self._queue and lane.error is None:
+            sent.append(await self._send(lane, self._queue.popleft()))
+            if len(sent) > PIPELINE:
+                await self._settle(lane, sent.popleft())
+        while sent:
+            await self._settle(lane, sent.popleft())
+
+    async def _send(self, lane: _Lane, item: Item, fresh: bool = False) -> _Sent:
+        """Send all streams of one dataset, without waiting for what the receiver makes of them."""
+        place = place_for(item, self._target.buffer, self._present)
+        question = Sync(
+            item.child,
+            item.source.kind,
+            place,
+            trimmed(item.source.snapshots, {step.base_guid for step in item.steps}),
+            item.source.bookmarks,
+            None if fresh else item.state,
+        )
+        sent = _Sent(item, place, lane.client.ask(question), time.monotonic())
+        waits = place.startswith(self._target.buffer + "/")
+        lane.before = 0
+        self._observe(SendStarted(lane.index, item.source.name, item.what, item.estimate, waits))
+        for step in item.steps:
+            if sent.problem or any(result.done() and not _ok(result) for result in sent.results):
+                break
+            await self._stream(lane, sent, step)
+        self._observe(SendEnded(lane.index, item.source.name))
+        return sent
+
+    async def _stream(self, lane: _Lane, sent: _Sent, step: Step) -> None:
+        """Send one stream to its end, or until the receiver says that it has failed."""
+        item, client = sent.item, lane.client
+        stream = zfs.Stream(item.source.name, step.to.name, step.base, item.source.encrypted, step.token)
+        try:
+            sending = await self._source.send(stream)
+        except ZfsError as error:
+            sent.problem = str(error)
+            return
+        result = client.ask(Stream(item.child, step.base_guid, step.to.guid, step.token))
+        sent.results.append(result)
+        lane.sending = sending
+        try:
+            await asyncio.wait((result, sending.pump_into(client)), return_when=asyncio.FIRST_COMPLETED)
+            if result.done():
+                await sending.kill()
+                client.tell(Abort("the receiver had ended"))
+            elif problem := await sending.finish():
+                sent.problem = f"zfs send failed: {zfs.reason(problem)}."
+                client.tell(Abort("zfs send failed"))
+            else:
+                client.tell(End(sending.length))
+        except asyncio.CancelledError:
+            await sending.kill()
+            if client.streaming:
+                client.tell(Abort("interrupted"))
+            raise
+        finally:
+            lane.sending = None
+            lane.before += sending.length
+            sent.bytes += sending.length
+
+    async def _settle(self, lane: _Lane, sent: _Sent, fresh: bool = False) -> None:
+        """Wait for the answers about one dataset and make its outcome of them."""
+        try:
+            answer = await sent.answer
+            results = [await result for result in sent.results]
+        except AgentError as error:
+            lane.error = error
+            self._fail(sent, "lost", str(self._lost(error)))
+            return
+        assert isinstance(answer, Answer)
+        failed = next((result for result in results if isinstance(result, Result) and not result.ok), None)
+        if sent.problem:
+            self._fail(sent, "source", f"{sent.item.source.name}: {sent.problem}")
+        elif failed is not None and failed.code in _LOOK_AGAIN and not fresh:
+            await self._look_again(lane, sent)
+        elif failed is not None:
+            self._fail(sent, failed.code, failure(self._target.host, sent.item, sent.place, failed))
+        else:
+            if sent.place == sent.item.target:
+                self._present.add(sent.item.child)
+            else:
+                self._buffered.add(sent.item.child)
+            self._finish(sent.item, Status.SENT, bytes=sent.bytes, seconds=time.monotonic() - sent.started)
+
+    async def _look_again(self, lane: _Lane, sent: _Sent) -> None:
+        """The target was not as it was listed: ask what it is now, and try once more."""
+        item = sent.item
+        self._observe(Notice(f"{self._target.host}:{sent.place} has changed since it was listed: looking again.", True))
+        question = Sync(
+            item.child, item.source.kind, sent.place, trimmed(item.source.snapshots, ()), item.source.bookmarks
+        )
+        try:
+            answer = await lane.client.ask(question)
+            assert isinstance(answer, Answer)
+            changed = replan(item, answer.decision, answer.name)
+        except AgentError as error:
+            lane.error = error
+            self._fail(sent, "lost", str(self._lost(error)))
+            return
+        if answer.decision.kind == UPTODATE:
+            self._finish(changed, Status.UP_TO_DATE)
+        elif answer.decision.kind == REFUSED:
+            message = f"{self._target.host}:{answer.name} has changed during the run: {answer.decision.why}."
+            self._fail(replace(sent, item=changed), "diverged", message)
+        else:
+            await self._settle(lane, await self._send(lane, changed, fresh=True), fresh=True)
+
+    async def _report_progress(self) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            for lane in self._lanes:
+                if lane.sending is not None:
+                    self._observe(Progress(lane.index, lane.before + lane.sending.length))
+
+    # -- after the streams --
+
+    async def _clean_buffer(self, control: AgentClient, plan: Plan) -> None:
+        """Rename what waits into place, and say so of what cannot be."""
+        late = tuple(child for child in plan.placeholders if child not in self._present)
+        if not (self._buffered or plan.waiting or late):
+            return
+        answer = await control.ask(CleanBuffer(late))
+        assert isinstance(answer, Results)
+        items = {item.child: item for item in plan.items}
+        renamed = 0
+        for result in answer.results:
+            item = items.get(result.name)
+            if result.ok:
+                renamed += 1
+            elif item is not None:
+                outcome = self._outcomes.get(item.source.name)
+                if outcome is None or outcome.status is not Status.FAILED:
+                    message = (
+                        f"{item.source.name} has arrived, but waits in {self._target.buffer}: {result.message}. "
+                        f"It is renamed into place by the first run, or 'zfsync cleanbuffer', that can."
+                    )
+                    self._finish(item, Status.FAILED, code=result.code, message=message)
+            else:
+                where = f"{self._target.host}:{self._target.buffer}"
+                self._observe(Notice(f"{result.name or 'Everything'} stays in {where}: {result.message}."))
+        self._observe(Cleaned(renamed))
+
+    # -- outcomes --
+
+    def _fail(self, sent: _Sent, code: str, message: str) -> None:
+        seconds = time.monotonic() - sent.started
+        self._finish(sent.item, Status.FAILED, code=code, message=message, bytes=sent.bytes, seconds=seconds)
+
+    def _finish(self, item: Item, status: Status, **more: Any) -> None:
+        outcome = Outcome(
+            item.source.name,
+            f"{self._target.host}:{item.target}",
+            status,
+            what=item.what,
+            why=item.why,
+            estimate=item.estimate,
+            **more,
+        )
+        self._outcomes[outcome.source] = outcome
+        self._unfinished.pop(item.child, None)
+        self._observe(Finished(outcome))
+
+
+async def clean_buffer(target: AgentTarget, owner: str, observe: Observer) -> int:
+    """Empty the target's buffer, as every push does at its end; the exit code."""
+    started = time.monotonic()
+    where = f"{target.host}:{target.root}"
+    observe(Started(f"{target.host}:{target.buffer}", where, False))
+    outcomes: list[Outcome] = []
+    code = ZfsyncError.exit_code
+    try:
+        client, _ = await target.open()
+        await client.lock(target.root, owner)
+        answer = await client.ask(CleanBuffer())
+        assert isinstance(answer, Results)
+        for result in answer.results:
+            status = Status.RENAMED if result.ok else Status.FAILED
+            message = "" if result.ok else f"it stays in the buffer: {result.message}."
+            outcomes.append(Outcome(result.name, where + result.name, status, code=result.code, message=message))
+            observe(Finished(outcomes[-1]))
+        code = EXIT_OK if all(result.ok for result in answer.results) else DatasetError.exit_code
+    except ZfsyncError as error:
+        code = error.exit_code
+        raise
+    finally:
+        await target.close()
+        observe(ended(outcomes, time.monotonic() - started, code))
+    return code
+
+
+def ended(outcomes: Collection[Outcome], seconds: float, code: int) -> Ended:
+    """The last event of a run."""
+    counts = collections.Counter(outcome.status for outcome in outcomes)
+    return Ended(dict(counts), sum(outcome.bytes for outcome in outcomes), seconds, code)
+
+
+_ADVICE = {
+    "no-space": "; free space there, or raise the quota, and the next run goes on where this one stopped",
+    "permission": "; log in as root, use --sudo, or grant the permission with 'zfs allow' there",
+    "busy": "; another receive or a mount holds it: try again when that has ended",
+    "feature": "; 'zpool upgrade' there enables the feature",
+    "pool": "; 'zpool status' there says why, 'zpool clear' resumes it",
+    "cut": "; the next run goes on where this one stopped",
+}
+
+
+def failure(host: str, item: Item, place: str, result: Result) -> str:
+    """The sentence for a receive that failed."""
+    where = f"{host}:{place}"
+    newest = next((step.base for step in item.steps if step.base), "")
+    if result.code == "modified" and newest:
+        return (
+            f"{where} was changed there since {newest}: keep the changes by renaming the dataset there, "
+            f"or lose them with 'zfs rollback {place}{newest}' there."
+        )
+    return f"{where} cannot be received: {result.message}{_ADVICE.get(result.code, '')}."
+
+
+def _ok(future: asyncio.Future[Message]) -> bool:
+    if future.cancelled() or future.exception() is not None:
+        return False
+    result = future.result()
+    return isinstance(result, Result) and result.ok
+
+
+_U = TypeVar("_U")
+
+
+async def _both(first: Coroutine[Any, Any, _T], second: Coroutine[Any, Any, _U]) -> tuple[_T, _U]:
+    """Run both at once; when one fails, end the other and raise the one error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            one, two = group.create_task(first), group.create_task(second)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors.exceptions[0].__cause__
+    return one.result(), two.result()

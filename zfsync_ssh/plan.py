@@ -1,0 +1,268 @@
+"""Two inventories -> a Plan: per dataset, what to do and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from .buffer import buffered_name
+from .dataset import MAX_NAME_CHARS, Dataset, Inventory, Snapshot, ancestors_of, parent_of, pool_of
+from .decision import (
+    FULL,
+    INCREMENTAL,
+    NEW,
+    REFUSED,
+    RESUME,
+    UPTODATE,
+    Decision,
+    TargetState,
+    decide,
+    newest_common,
+    same_name_other_guid,
+    state_of,
+)
+from .errors import RemoteProtocolError, ZfsError
+from .resume import BadToken, parse_token
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stream: everything after ``base`` up to ``to``, or the rest of a stream that was cut off, by ``token``."""
+
+    to: Snapshot
+    base: str = ""
+    """``@name``, ``#name``, or empty for a full stream."""
+    base_guid: int = 0
+    token: str = ""
+    snapshots: tuple[Snapshot, ...] = ()
+    """Those that arrive with it, ``to`` the last of them."""
+    received: int = 0
+    """Bytes of it that the target has already, for one that resumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One dataset of the source, and what is to be done about it."""
+
+    child: str
+    source: Dataset
+    target: str
+    """Its own place at the target."""
+    place: str
+    """The dataset at the target to receive into: one in the buffer, where it waits already, or its own place."""
+    state: TargetState
+    decision: Decision | None
+    """None: the source has no snapshot, or ``problem`` says why nothing can be done."""
+    steps: tuple[Step, ...] = ()
+    problem: str = ""
+    code: str = ""
+    estimate: int = 0
+    """Bytes that will be sent, about."""
+
+    @property
+    def what(self) -> str:
+        """``full @a -> @c``, ``@a -> @c``, ``resume -> @c``."""
+        if not self.steps:
+            return ""
+        first, last = self.steps[0], self.steps[-1]
+        begin = "resume" if first.token else first.base or "full"
+        if begin == "full" and first.to != last.to:
+            begin = f"full @{first.to.name}"
+        return f"{begin} -> @{last.to.name}"
+
+    @property
+    def why(self) -> str:
+        """The decision, in a few words."""
+        if self.problem:
+            return "refused"
+        if self.decision is None:
+            return "no snapshots"
+        dropped = ", a partial receive that no longer fits is dropped" if self.decision.discard else ""
+        return _WHY[self.decision.kind] + dropped
+
+
+_WHY = {
+    NEW: "new at the target",
+    FULL: "takes the place of an empty placeholder",
+    INCREMENTAL: "newest snapshot in common is the target's newest",
+    RESUME: "goes on where it was cut off",
+    UPTODATE: "up to date",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do, and everything that it looked at."""
+
+    items: tuple[Item, ...]
+    ancestors: tuple[str, ...]
+    """Datasets above the target's root to make first, the topmost first."""
+    placeholders: tuple[str, ...]
+    """Children to make at the target because the source has no snapshot of them, parents first."""
+    waiting: tuple[str, ...]
+    """Children that are in the buffer now, from an earlier run."""
+
+    @property
+    def work(self) -> tuple[Item, ...]:
+        """The items that have something to send, the largest first, parents before children among equals."""
+        items = [item for item in self.items if item.steps]
+        return tuple(sorted(items, key=lambda item: (-item.estimate, item.child.count("/"), item.child)))
+
+    @property
+    def estimate(self) -> int:
+        """Bytes that will be sent, about."""
+        return sum(item.estimate for item in self.items)
+
+
+def make_plan(source: Inventory, target: Inventory, *, host: str) -> Plan:
+    """Compare the trees. ``host`` is only for messages. `ZfsError` when the target's pool is not there."""
+    items = tuple(_item(child, source.datasets[child], target, host) for child in source)
+    ancestors: tuple[str, ...] = ()
+    if "" not in target:
+        there = set(target.ancestors)
+        if pool_of(target.root) not in there:
+            raise ZfsError(
+                f"{host} has no pool {pool_of(target.root)}, which the target {target.root} would be in.", "missing"
+            )
+        ancestors = tuple(name for name in ancestors_of(target.root) if name not in there)
+    return Plan(items, ancestors, _placeholders(items, target), tuple(target.buffered))
+
+
+def _item(child: str, dataset: Dataset, target: Inventory, host: str) -> Item:
+    own = target.root + child
+    there = target.datasets.get(child) or target.buffered.get(child)
+    item = Item(child, dataset, own, there.name if there else own, state_of(there), None)
+    if not dataset.snapshots:
+        return item
+    longest = max(len(snapshot.name) for snapshot in dataset.snapshots)
+    if len(own) + 1 + longest > MAX_NAME_CHARS:
+        return replace(
+            item,
+            code="name",
+            problem=f"{host}:{own} with its longest snapshot name would have {len(own) + 1 + longest} characters, "
+            f"and ZFS allows {MAX_NAME_CHARS}: choose a shorter target.",
+        )
+    decision = decide(dataset.snapshots, dataset.bookmarks, item.state)
+    if decision.kind == REFUSED:
+        assert there is not None  # nothing is refused where nothing is
+        return replace(item, decision=decision, code="diverged", problem=_divergence(dataset, there, host))
+    if there is not None and there.kind != dataset.kind:
+        problem = f"{host}:{there.name} is a {there.kind} and {dataset.name} a {dataset.kind}: rename one of them."
+        return replace(item, decision=decision, code="exists", problem=problem)
+    return replace(item, decision=decision, steps=tuple(_steps(dataset, decision)))
+
+
+def _divergence(dataset: Dataset, there: Dataset, host: str) -> str:
+    """Why nothing can be received onto ``there``, and what to do."""
+    name = f"{host}:{there.name}"
+    if not there.snapshots:
+        return (
+            f"{name} exists but has no snapshot, so it is no copy of {dataset.name}: "
+            f"rename it or, if it is empty, destroy it there, or choose another target."
+        )
+    common = newest_common(dataset.snapshots, there.snapshots)
+    impostors = same_name_other_guid(dataset.snapshots, there.snapshots)
+    if common is None:
+        same = f" (@{impostors[-1].name} exists on both, but with different GUIDs)" if impostors else ""
+        return (
+            f"{name} has no snapshot in common with {dataset.name}{same}: "
+            f"rename it there, or choose another target, and a full copy will be made."
+        )
+    newer = [snapshot for snapshot in there.snapshots if snapshot.createtxg > _txg(there, common)]
+    same = f", of which @{impostors[-1].name} has the name but not the GUID of one here" if impostors else ""
+    return (
+        f"{name} has {len(newer)} snapshot{'s' * (len(newer) != 1)} after @{common.name}, the newest in common, that "
+        f"{dataset.name} has not (newest: @{newer[-1].name}{same}): keep them by renaming the dataset there, "
+        f"or lose them there with 'zfs rollback -r {there.name}@{common.name}'."
+    )
+
+
+def _txg(there: Dataset, common: Snapshot) -> int:
+    return next(snapshot.createtxg for snapshot in there.snapshots if snapshot.guid == common.guid)
+
+
+def _steps(dataset: Dataset, decision: Decision) -> Iterator[Step]:
+    """The streams that bring the target from the decision's base to the newest snapshot."""
+    snapshots = dataset.snapshots
+    positions = {snapshot.guid: index for index, snapshot in enumerate(snapshots)}
+    if decision.kind == UPTODATE:
+        return
+    if decision.kind == RESUME:
+        token = parse_token(decision.token)
+        at = positions[token.to_guid]
+        yield Step(snapshots[at], "", decision.base, decision.token, (snapshots[at],), token.received)
+    elif decision.kind in (NEW, FULL):
+        # `zfs send -I` has no full stream with all that follows, so the oldest snapshot goes by itself.
+        at = 0
+        yield Step(snapshots[0], snapshots=snapshots[:1])
+    elif decision.base in positions:
+        at = positions[decision.base]
+    else:
+        # A bookmark gives no -I: one step to the first snapshot after it.
+        mark = next(bookmark for bookmark in dataset.bookmarks if bookmark.guid == decision.base)
+        at = next(index for index, snapshot in enumerate(snapshots) if snapshot.createtxg > mark.createtxg)
+        yield Step(snapshots[at], f"#{mark.name}", mark.guid, snapshots=(snapshots[at],))
+    if at < len(snapshots) - 1:
+        yield Step(snapshots[-1], f"@{snapshots[at].name}", snapshots[at].guid, snapshots=snapshots[at + 1 :])
+
+
+def _placeholders(items: tuple[Item, ...], target: Inventory) -> tuple[str, ...]:
+    """Parents that will not come by themselves: those without snapshots, above something that is to be sent."""
+    by_child = {item.child: item for item in items}
+    wanted: set[str] = set()
+    for item in items:
+        if item.steps or item.child in target.buffered:
+            parent = parent_of(item.child)
+            while parent is not None and parent not in target and parent not in wanted:
+                above = by_child.get(parent)
+                if above is None or not (above.steps or above.problem or parent in target.buffered):
+                    wanted.add(parent)
+                parent = parent_of(parent)
+    return tuple(sorted(wanted, key=lambda child: child.split("/")))
+
+
+def replan(item: Item, decision: Decision, place: str) -> Item:
+    """The item after a receiver that looked for itself has decided anew, for the dataset ``place`` there.
+
+    `RemoteProtocolError` when the decision is none that these snapshots allow.
+    """
+    state = item.state._replace(exists=decision.kind != NEW, newest=decision.base, token=decision.token)
+    changed = replace(item, place=place, state=state, decision=decision, steps=())
+    if decision.kind == REFUSED:
+        return replace(changed, code="diverged", problem=decision.why)
+    try:
+        return replace(changed, steps=tuple(_steps(item.source, decision)))
+    except (KeyError, StopIteration, RuntimeError, BadToken) as error:
+        raise RemoteProtocolError(f"answered a Sync of {item.source.name} with a base that is none") from error
+
+
+def snapshots_to_send(plan: Plan) -> list[str]:
+    """The full names of all snapshots that the plan sends: those whose sizes make its estimate."""
+    return [
+        f"{item.source.name}@{snapshot.name}"
+        for item in plan.items
+        for step in item.steps
+        for snapshot in step.snapshots
+    ]
+
+
+def with_estimates(plan: Plan, written: Mapping[str, int]) -> Plan:
+    """The plan with each item's estimate, out of the bytes that each snapshot, by full name, has written."""
+    return replace(plan, items=tuple(_estimated(item, written) for item in plan.items))
+
+
+def _estimated(item: Item, written: Mapping[str, int]) -> Item:
+    total = sum(
+        max(
+            0, sum(written.get(f"{item.source.name}@{snapshot.name}", 0) for snapshot in step.snapshots) - step.received
+        )
+        for step in item.steps
+    )
+    return replace(item, estimate=total)
+
+
+def place_for(item: Item, buffer: str, present: set[str]) -> str:
+    """Where to receive a dataset now, ``present`` being the children that are in their own places at the target."""
+    if item.state.exists or parent_of(item.child) is None or parent_of(item.child) in present:
+        return item.place
+    return buffered_name(buffer, item.child, max(len(snapshot.name) for snapshot in item.source.snapshots))

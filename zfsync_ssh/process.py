@@ -1,0 +1,186 @@
+"""Runs commands, blocking: to their end, for their output as it comes, or with a stream as their input.
+
+Also shipped to the far end: standard library only, Python >= 3.8; `subprocess` is imported when a command is run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Sequence
+
+if TYPE_CHECKING:
+    import subprocess
+    from typing import Optional
+
+MAX_STDERR_BYTES = 64 << 10
+_F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ came with Python 3.10
+
+
+def environment() -> Dict[str, str]:
+    """The environment for `zfs`: messages in English, and the directories that sshd's PATH often lacks."""
+    path = os.environ.get("PATH") or os.defpath
+    extra = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+    return dict(os.environ, LC_ALL="C", LANGUAGE="C", PATH=path + ":" + extra)
+
+
+class Completed(NamedTuple):
+    """How a command ended. ``status`` is its exit status, negative for a signal, 127 when there is no such program."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run(argv: Sequence[str]) -> Completed:
+    """Run a command to its end and keep what it prints. It never asks and never reads."""
+    import subprocess
+
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=environment())
+    except OSError as error:
+        return Completed(127, "", not_runnable(argv, error))
+    return Completed(done.returncode, _text(done.stdout), _text(done.stderr))
+
+
+def not_runnable(argv: Sequence[str], error: OSError) -> str:
+    """The sentence for a program that could not be started."""
+    return "cannot run '%s': %s" % (argv[0], error.strerror)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+class Listing:
+    """Several commands at once, whose outputs are read one after the other. A context manager over chunks of bytes.
+
+    After the last chunk, ``stderr`` is what they all said and ``status`` the highest of their exit statuses.
+    """
+
+    READ_BYTES = 128 << 10
+
+    def __init__(self, commands: Sequence[Sequence[str]]) -> None:
+        self.status = 0
+        self.stderr = ""
+        self._commands = commands
+        self._children: List[_Child] = []
+
+    def __enter__(self) -> Listing:
+        import subprocess
+
+        for argv in self._commands:
+            self._children.append(_Child(argv, subprocess.DEVNULL, subprocess.PIPE))
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        for child in self._children:
+            output = child.process.stdout if child.process else None
+            while output:
+                chunk = os.read(output.fileno(), self.READ_BYTES)
+                if not chunk:
+                    break
+                yield chunk
+            done = child.wait()
+            self.status = max(self.status, abs(done.status))
+            self.stderr += done.stderr
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._children:
+            child.kill()
+
+
+class Receiver:
+    """A command that is fed a stream. A context manager: leaving it closes the stream and waits for the command.
+
+    Closing, not killing: `zfs receive -s` keeps what has arrived when its input ends.
+    """
+
+    def __init__(self, argv: Sequence[str], pipe_bytes: int) -> None:
+        self._argv = argv
+        self._pipe_bytes = pipe_bytes
+
+    def __enter__(self) -> Receiver:
+        import subprocess
+
+        self._child = _Child(self._argv, subprocess.PIPE, subprocess.DEVNULL)
+        if self._child.process and self._child.process.stdin:
+            enlarge_pipe(self._child.process.stdin.fileno(), self._pipe_bytes)
+        return self
+
+    def write(self, data: bytes) -> bool:
+        """Write all of ``data``; False when the command has ended."""
+        if not self._child.process or not self._child.process.stdin:
+            return False
+        fd = self._child.process.stdin.fileno()
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(fd, view) :]
+        except BrokenPipeError:
+            return False
+        return True
+
+    def finish(self) -> Completed:
+        """Close the stream, and wait for the end of the command."""
+        if self._child.process and self._child.process.stdin:
+            self._child.process.stdin.close()
+        return self._child.wait()
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+
+class _Child:
+    """A process whose stderr goes to a file: read when it has ended, it can never block it."""
+
+    def __init__(self, argv: Sequence[str], stdin: int, stdout: int) -> None:
+        import subprocess
+
+        self.process: Optional[subprocess.Popen[bytes]] = None
+        self._done: Optional[Completed] = None
+        self._stderr = _scratch_file()
+        try:
+            self.process = subprocess.Popen(
+                argv, stdin=stdin, stdout=stdout, stderr=self._stderr, env=environment(), bufsize=0
+            )
+        except OSError as error:
+            os.close(self._stderr)
+            self._done = Completed(127, "", not_runnable(argv, error))
+
+    def wait(self) -> Completed:
+        """Wait for its end."""
+        if self._done is None:
+            assert self.process is not None
+            status = self.process.wait()
+            if self.process.stdout:
+                self.process.stdout.close()
+            self._done = Completed(status, "", _text(os.pread(self._stderr, MAX_STDERR_BYTES, 0)))
+            os.close(self._stderr)
+        return self._done
+
+    def kill(self) -> None:
+        """End it if it still runs."""
+        if self._done is None and self.process is not None:
+            self.process.kill()
+            self.wait()
+
+
+def _scratch_file() -> int:
+    """The descriptor of a file without a name."""
+    try:
+        return os.memfd_create("zfsync-stderr")
+    except (AttributeError, OSError):  # no memfd on this system
+        import tempfile
+
+        fd, path = tempfile.mkstemp(prefix="zfsync-")
+        os.unlink(path)
+        return fd
+
+
+def enlarge_pipe(fd: int, size: int) -> None:
+    """Ask for a larger pipe. Linux only, and never more than a wish."""
+    try:
+        fcntl.fcntl(fd, _F_SETPIPE_SZ, size)
+    except OSError:
+        pass

@@ -1,0 +1,257 @@
+"""The SSH connection and its channels, on asyncssh: options, errors made plain, flow control.
+
+Nothing else here knows asyncssh, and it is imported when a connection is made: the import takes longer than the rest of
+zfsync's start. The figures behind the tuning were measured against OpenSSH's sshd (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from .channel import Channel, ChannelRefused
+from .errors import ConnectError, UsageError
+
+if TYPE_CHECKING:
+    import asyncssh
+
+CONNECT_SECONDS = 30.0
+CLOSE_SECONDS = 5.0
+KEEPALIVE_SECONDS = 15.0
+KEEPALIVE_COUNT = 4
+"""A connection over which nothing comes for a minute, keepalive answers included, is gone."""
+REKEY_BYTES = 1 << 35
+"""asyncssh's default of 1 GiB costs two round trips of standstill each; AES-GCM is good for far more than this."""
+MAX_PACKET_BYTES = 32 << 10
+"""Larger SSH packets are slower."""
+WRITE_BUFFER_BYTES = 512 << 10
+_CIPHERS = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+)
+"""AES-GCM first: half the CPU of asyncssh's own first choice. A Ciphers line in the user's ssh_config wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class SshOptions:
+    """Where to, and as whom. What is None comes from ssh_config, or is OpenSSH's default."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+    identity: Path | None = None
+    config: Path | None = None
+
+
+class SshChannel(Channel):
+    """One session of a connection; also the asyncssh session object, whose callbacks it takes as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chan: asyncssh.SSHClientChannel[bytes] | None = None
+        self._status: int | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._chan is not None and not self._chan.is_closing():
+            self._chan.write(data)
+
+    def close(self) -> None:
+        if self._chan is not None:
+            self._chan.close()
+
+    # asyncssh calls these
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self._chan = chan
+        chan.set_write_buffer_limits(high=WRITE_BUFFER_BYTES, low=WRITE_BUFFER_BYTES // 4)
+
+    def session_started(self) -> None:
+        pass
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        if datatype is None:
+            self.input_received(data)
+        else:
+            self.stderr_received(data)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def exit_status_received(self, status: int) -> None:
+        self._status = status
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        self.stderr_received(f"\nkilled by signal {signal}".encode())
+
+    def xon_xoff_requested(self, client_can_do: bool) -> None:
+        pass
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended(self._status)
+
+    def _pause_input(self) -> None:
+        if self._chan is not None:
+            self._chan.pause_reading()
+
+    def _resume_input(self) -> None:
+        if self._chan is not None and not self._chan.is_closing():
+            self._chan.resume_reading()
+
+
+class SshConnection:
+    """One authenticated connection; `connect` makes it."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, host: str) -> None:
+        self._connection = connection
+        self._host = host
+
+    @property
+    def cipher(self) -> str:
+        """The cipher that was agreed upon."""
+        return str(self._connection.get_extra_info("send_cipher", ""))
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has gone."""
+        return self._connection.is_closed()
+
+    async def open_channel(self, command: str) -> SshChannel:
+        """Run ``command`` in a new session; `ChannelRefused`, or `ConnectError` when the connection has gone."""
+        import asyncssh
+
+        try:
+            # An SshChannel has every callback of SSHClientSession; asyncssh asks for no more than that.
+            _, session = await self._connection.create_session(
+                cast(Any, SshChannel), command, encoding=None, max_pktsize=MAX_PACKET_BYTES
+            )
+        except asyncssh.ChannelOpenError as error:
+            if self.lost:
+                raise ConnectError(f"The connection to {self._host} was lost.") from error
+            raise ChannelRefused(str(error)) from error
+        except (asyncssh.Error, OSError) as error:
+            raise ConnectError(f"The connection to {self._host} was lost: {error}.") from error
+        return cast(SshChannel, session)
+
+    async def close(self) -> None:
+        """Disconnect. Never fails."""
+        self._connection.close()
+        try:
+            await asyncio.wait_for(self._connection.wait_closed(), CLOSE_SECONDS)
+        except TimeoutError:
+            self._connection.abort()
+
+
+class SshOpener:
+    """Opens channels to ``command`` over one connection, which is made when the first is asked for."""
+
+    def __init__(self, options: SshOptions, command: str) -> None:
+        self._options = options
+        self._command = command
+        self._connection: SshConnection | None = None
+        self._connecting = asyncio.Lock()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection was made and has gone."""
+        return self._connection is not None and self._connection.lost
+
+    @property
+    def cipher(self) -> str:
+        """The connection's cipher."""
+        return self._connection.cipher if self._connection else ""
+
+    async def open(self) -> Channel:
+        """A new session; `ChannelRefused` when sshd has no more, `ConnectError` when it cannot be reached."""
+        async with self._connecting:
+            if self._connection is None:
+                self._connection = await connect(self._options)
+        return await self._connection.open_channel(self._command)
+
+    async def close(self) -> None:
+        """Disconnect. Never fails."""
+        if self._connection is not None:
+            await self._connection.close()
+
+
+async def connect(options: SshOptions) -> SshConnection:
+    """Connect, check the host's key and log in; `ConnectError` says in one sentence what went wrong and what to do."""
+    import asyncssh
+
+    host = options.host
+    arguments: dict[str, Any] = {
+        "compression_algs": None,
+        "agent_forwarding": False,
+        "x11_forwarding": False,
+        "connect_timeout": CONNECT_SECONDS,
+        "login_timeout": CONNECT_SECONDS,
+        "keepalive_interval": KEEPALIVE_SECONDS,
+        "keepalive_count_max": KEEPALIVE_COUNT,
+        "rekey_bytes": REKEY_BYTES,
+        "preferred_auth": ("publickey",),
+        "config": _config_files(options),
+    }
+    for name, value in (("username", options.user), ("port", options.port)):
+        if value is not None:
+            arguments[name] = value
+    if options.identity is not None:
+        arguments["client_keys"] = [str(options.identity)]
+    try:
+        if not _chooses_ciphers(host, arguments):
+            arguments["encryption_algs"] = _CIPHERS
+        connection = await asyncssh.connect(host, **arguments)
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise ConnectError(_host_key_problem(host, str(error.reason))) from error
+    except asyncssh.PermissionDenied as error:
+        who = f"{options.user}@{host}" if options.user else host
+        raise ConnectError(
+            f"{who} refused every key that was offered: put the public key into the account's authorized_keys there, "
+            f"load the private key into ssh-agent, or name it with --identity."
+        ) from error
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise ConnectError(f"The key {options.identity} cannot be used: {error}.") from error
+    except asyncssh.ConfigParseError as error:
+        raise UsageError(f"The SSH configuration cannot be read: {error}.") from error
+    except socket.gaierror as error:
+        raise ConnectError(f"There is no host {host}: {error.strerror}; check the name, or ~/.ssh/config.") from error
+    except TimeoutError as error:
+        raise ConnectError(f"{host} did not answer within {CONNECT_SECONDS:.0f} seconds.") from error
+    except asyncssh.Error as error:
+        raise ConnectError(f"The SSH connection to {host} failed: {error.reason or error}.") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConnectError(f"{host} cannot be reached: {reason}.") from error
+    return SshConnection(connection, host)
+
+
+def _config_files(options: SshOptions) -> list[str]:
+    if options.config is not None:
+        if not options.config.is_file():
+            raise UsageError(f"There is no SSH configuration {options.config}.")
+        return [str(options.config)]
+    files = (Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config"))
+    return [str(path) for path in files if path.is_file() and os.access(path, os.R_OK)]
+
+
+def _chooses_ciphers(host: str, arguments: dict[str, Any]) -> bool:
+    """Whether the user's configuration has a Ciphers line for ``host``."""
+    import asyncssh
+
+    plain = asyncssh.SSHClientConnectionOptions(host=host, **arguments)
+    default = asyncssh.SSHClientConnectionOptions(config=None)
+    return plain.encryption_algs != default.encryption_algs
+
+
+def _host_key_problem(host: str, reason: str) -> str:
+    if "revoked" in reason.lower():
+        return f"The host key of {host} is marked as revoked in known_hosts: do not connect to it."
+    return (
+        f"The host key of {host} is not the one in known_hosts, or none is there for it: if you have not connected "
+        f"before, run 'ssh {host}' once and check the fingerprint; if you have, find out why the key has changed."
+    )

@@ -1,0 +1,179 @@
+"""Every command line of `zfs`, and what its messages mean. Pure.
+
+Argument lists are tuples; no shell is in between at either end, so a name needs no quoting. In front of them goes the
+command that runs zfs, ``("zfs",)`` or ``("sudo", "-n", "zfs")``; `zfsync_ssh.process` runs them, `zfsync_ssh.listing`
+reads the listings.
+
+Also shipped to the far end: standard library only, Python >= 3.8.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+
+from .buffer import PATH_PROPERTY
+from .dataset import FILESYSTEM
+
+PLACEHOLDER_PROPERTY = "zfsync:placeholder"
+"""On a dataset that zfsync made to hold children. Its value is the child itself, because datasets below inherit it."""
+
+MAX_ARGUMENT_BYTES = 96 << 10
+"""Names on one command line: well below the 128 KiB that every system allows (Linux: MAX_ARG_STRLEN, ARG_MAX)."""
+
+_DATASET_COLUMNS = (
+    "name",
+    "type",
+    "guid",
+    "used",
+    "receive_resume_token",
+    "origin",
+    "encryption",
+    PLACEHOLDER_PROPERTY,
+    PATH_PROPERTY,
+)
+_SNAPSHOT_COLUMNS = ("name", "guid", "createtxg")
+"""No more than these: `zfs list` then reads each snapshot's header alone, at twice the speed or better."""
+
+
+# ---- argument lists --------------------------------------------------------------------------------------------------
+
+
+def list_datasets(roots: Sequence[str], recursive: bool = True) -> Tuple[str, ...]:
+    """The filesystems and volumes in the trees of ``roots``, or the roots alone."""
+    depth = "-r" if recursive else "-d0"
+    return ("list", "-Hp", depth, "-t", "filesystem,volume", "-o", ",".join(_DATASET_COLUMNS), *roots)
+
+
+def list_snapshots(roots: Sequence[str], recursive: bool = True) -> Tuple[str, ...]:
+    """The snapshots and bookmarks in the trees of ``roots``, or of the roots alone."""
+    depth = "-r" if recursive else "-d1"
+    return ("list", "-Hp", depth, "-t", "snapshot,bookmark", "-o", ",".join(_SNAPSHOT_COLUMNS), *roots)
+
+
+def list_existing(names: Iterable[str]) -> Tuple[str, ...]:
+    """Which of ``names`` exist."""
+    return ("list", "-H", "-d0", "-t", "filesystem,volume", "-o", "name", *names)
+
+
+def list_written(snapshots: Iterable[str]) -> Tuple[str, ...]:
+    """How many bytes each of ``snapshots``, full names, has written since the one before it."""
+    return ("list", "-Hp", "-t", "snapshot", "-o", "name,written", *snapshots)
+
+
+class Stream(NamedTuple):
+    """One `zfs send`. ``base`` is ``@name``, ``#name`` or empty for a full stream; ``token`` replaces all else."""
+
+    dataset: str
+    to: str
+    base: str = ""
+    raw: bool = False
+    token: str = ""
+
+
+def send(stream: Stream) -> Tuple[str, ...]:
+    """The stream for one step: blocks go as they are on disk, compressed, large and, for ``raw``, encrypted."""
+    if stream.token:
+        return ("send", "-t", stream.token)
+    flags = ("-w",) if stream.raw else ("-L", "-e", "-c")
+    # -I takes all snapshots in between, but knows no bookmarks.
+    base = () if not stream.base else ("-i" if stream.base[0] == "#" else "-I", stream.base)
+    return ("send", *flags, *base, "%s@%s" % (stream.dataset, stream.to))
+
+
+def receive(target: str, properties: Iterable[Tuple[str, str]] = (), force: bool = False) -> Tuple[str, ...]:
+    """Receive onto ``target``, resumable, and without mounting anything.
+
+    ``force`` replaces what the target holds, and is only for zfsync's own placeholder, which holds nothing.
+    """
+    options = [part for name, value in properties for part in ("-o", "%s=%s" % (name, value))]
+    return ("receive", "-s", "-u", *(("-F",) if force else ()), *options, target)
+
+
+def abort_receive(target: str) -> Tuple[str, ...]:
+    """Drop a partial receive."""
+    return ("receive", "-A", target)
+
+
+def create(name: str, properties: Iterable[Tuple[str, str]]) -> Tuple[str, ...]:
+    """Make one filesystem; its parent has to be there."""
+    options = [part for key, value in properties for part in ("-o", "%s=%s" % (key, value))]
+    return ("create", "-u", *options, name)
+
+
+def rename(source: str, destination: str, kind: str) -> Tuple[str, ...]:
+    """Rename without mounting anything. (`zfs rename -u` is refused for a volume, which is not mounted anyway.)"""
+    return ("rename", *(("-u",) if kind == FILESYSTEM else ()), source, destination)
+
+
+def inherit(name: str, datasets: Iterable[str]) -> Tuple[str, ...]:
+    """Take the user property ``name`` off ``datasets``."""
+    return ("inherit", name, *datasets)
+
+
+def destroy_empty(name: str) -> Tuple[str, ...]:
+    """Destroy one dataset that has no children and no snapshots: ZFS refuses any other without -r."""
+    return ("destroy", name)
+
+
+def batches(names: Iterable[str]) -> Iterator[List[str]]:
+    """Cut ``names`` into lists that fit on a command line."""
+    batch: List[str] = []
+    size = 0
+    for name in names:
+        if batch and size + len(name) > MAX_ARGUMENT_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(name)
+        size += len(name) + 1
+    if batch:
+        yield batch
+
+
+# ---- reading what it says --------------------------------------------------------------------------------------------
+
+_CODES = (
+    ("cannot run '", "no-zfs"),
+    ("password is required", "permission"),
+    ("a terminal is required", "permission"),
+    ("not allowed to execute", "permission"),
+    ("may not run sudo", "permission"),
+    ("not in the sudoers", "permission"),
+    ("/dev/zfs and /proc/self/mounts", "no-zfs"),
+    ("ZFS modules", "no-zfs"),
+    ("permission denied", "permission"),
+    ("Permission denied", "permission"),
+    ("out of space", "no-space"),
+    ("No space left", "no-space"),
+    ("quota exceeded", "no-space"),
+    ("has been modified", "modified"),
+    ("does not match incremental source", "diverged"),
+    ("must specify -F", "exists"),
+    ("partially-complete state", "partial"),
+    ("resume token is corrupt", "partial"),
+    ("pool must be upgraded", "feature"),
+    ("name too long", "name"),
+    ("name is too long", "name"),
+    ("suspended", "pool"),
+    ("no such pool", "missing"),
+    ("dataset does not exist", "missing"),
+    ("unable to restore to destination", "missing"),
+    ("is busy", "busy"),
+    ("incomplete stream", "cut"),
+    ("failed to read from stream", "cut"),
+)
+
+
+def classify(stderr: str) -> str:
+    """The machine's word for why `zfs` refused; ``failed`` when it is none that is known here."""
+    return next((code for text, code in _CODES if text in stderr), "failed")
+
+
+def reason(stderr: str) -> str:
+    """What `zfs` said, as the end of a sentence: its first paragraph on one line, without its advice."""
+    lines = []
+    for line in stderr.splitlines():
+        if line.startswith("Partially received snapshot is saved"):
+            break
+        if line.strip():
+            lines.append(line.strip())
+    return " ".join(lines[:4]) or "it said nothing"
