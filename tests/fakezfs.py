@@ -4,7 +4,8 @@
 Run as ``python3 fakezfs.py STATE ARGUMENTS...``, STATE being the file; or imported, for `State`. It knows the command
 lines of `zfsync_ssh.zfs` and complains in the words of OpenZFS 2.3. Every command line is appended to STATE.log.
 
-Environment: ``FAKEZFS_SLOW`` seconds to wait for each 64 KiB received, ``FAKEZFS_FULL`` bytes after which the pool is full.
+Environment: ``FAKEZFS_SLOW`` seconds to wait for each 64 KiB received; ``FAKEZFS_FULL`` bytes after which the pool is
+full.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ class Push:
         finally:
             ticker.cancel()
         errors = [lane.error for lane in self._lanes if lane.error is not None]
-        if len(errors) == len(self._lanes):
+        if errors and (self._target.lost or len(errors) == len(self._lanes)):
             raise self._lost(errors[0])
 
     def _lost(self, error: AgentError) -> ZfsyncError:

@@ -1,0 +1,374 @@
+"""The agent alone, word by word, over a socketpair; its zfs is the fake one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakezfs import State, content
+from tests.protocol.conftest import zfs_command
+from zfsync_ssh.dataset import Snapshot
+from zfsync_ssh.decision import FULL, INCREMENTAL, NEW, REFUSED, RESUME, UPTODATE, TargetState
+from zfsync_ssh.messages import (
+    PROTOCOL,
+    Abort,
+    Answer,
+    Apply,
+    Begin,
+    Bye,
+    CleanBuffer,
+    Close,
+    Data,
+    End,
+    Failure,
+    Hello,
+    Inventory,
+    Listed,
+    Lock,
+    Message,
+    Operation,
+    Ping,
+    Pong,
+    Result,
+    Results,
+    Rows,
+    Stream,
+    Sync,
+)
+from zfsync_ssh.protocol import HEADER, MAX_DATA_BYTES, Connection, encode
+from zfsync_ssh.remote_agent import Agent
+
+
+class Talk:
+    """A client that says what it is told, message by message, to a real agent in a thread."""
+
+    def __init__(self, receiver: State) -> None:
+        self.receiver = receiver
+        ours, theirs = socket.socketpair()
+        ours.settimeout(20)
+        self.socket = ours
+        self._theirs = theirs
+        self.connection = Connection(agent=False)
+        self.status: int | None = None
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        assert isinstance(self.hear(), Hello)
+
+    def _serve(self) -> None:
+        with self._theirs:
+            self.status = Agent(self._theirs.fileno(), self._theirs.fileno()).serve()
+
+    def say(self, *messages: Message) -> None:
+        for message in messages:
+            self.socket.sendall(self.connection.send(message))
+
+    def hear(self) -> Message:
+        while (message := self.connection.next_message()) is None:
+            data = self.socket.recv(65536)
+            assert data, "the agent hung up"
+            self.connection.receive(data)
+        return message
+
+    def ask(self, message: Message) -> Message:
+        self.say(message)
+        return self.hear()
+
+    def begin(self) -> None:
+        answer = self.ask(Begin(PROTOCOL, "dst/tree", "dst/tree.zfsyncbuffer", zfs_command(self.receiver)))
+        assert answer == Result(True)
+
+    def end(self) -> int | None:
+        """Hang up; the agent's exit status."""
+        self.socket.close()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        return self.status
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Iterator[Talk]:
+    """An agent that has said hello, in front of a pool ``dst``."""
+    receiver = State(str(tmp_path / "receiver"))
+    receiver.create("dst")
+    made = Talk(receiver)
+    yield made
+    made.end()
+
+
+SNAPSHOTS = (Snapshot("1", 11, 1), Snapshot("2", 22, 2), Snapshot("3", 33, 3))
+
+
+def fake_stream(to: Snapshot, base: int = 0, length: int = 1000) -> bytes:
+    """What the fake `zfs send` would write."""
+    import json
+
+    head = {"name": "src/tree", "kind": "filesystem", "to": [to.name, to.guid, to.createtxg, length], "base": base,
+            "offset": 0, "length": length}  # fmt: skip
+    line = json.dumps(head).encode()
+    return b"FAKEZFS1%08d" % len(line) + line + content(to.guid, length)
+
+
+def sync(child: str = "", *, name: str = "", known: TargetState | None = None) -> Sync:
+    return Sync(child, "filesystem", name or "dst/tree" + child, SNAPSHOTS, (), known)
+
+
+def test_a_stream_is_received_and_confirmed(talk: Talk) -> None:
+    talk.begin()
+    answer = talk.ask(sync())
+    assert isinstance(answer, Answer)
+    assert (answer.decision.kind, answer.name) == (NEW, "dst/tree")
+    stream = fake_stream(SNAPSHOTS[0])
+    talk.say(Stream("", 0, 11), Data(stream[:50]), Data(stream[50:]), End(len(stream)))
+    assert talk.hear() == Result(True, name="dst/tree", length=len(stream))
+    assert talk.receiver.guids("dst/tree") == {"": [("1", 11)]}
+    assert talk.receiver.property("dst/tree", "readonly") == "on"
+    assert talk.receiver.property("dst/tree", "canmount") == "noauto"
+    assert isinstance(talk.ask(Close()), Bye)
+    assert talk.end() == 0
+
+
+def test_questions_may_be_sent_ahead_of_the_answers(talk: Talk) -> None:
+    talk.begin()
+    one, two = fake_stream(SNAPSHOTS[0]), fake_stream(SNAPSHOTS[1], 11)
+    talk.say(
+        sync(), Stream("", 0, 11), Data(one), End(len(one)), Stream("", 11, 22), Data(two), Ping(7), End(len(two)),
+        sync("/x", name="dst/tree/x", known=TargetState(False)),
+    )  # fmt: skip
+    heard = [talk.hear() for _ in range(5)]
+    assert [type(message) for message in heard] == [Answer, Result, Pong, Result, Answer]
+    assert talk.receiver.guids("dst/tree") == {"": [("1", 11), ("2", 22)]}
+
+
+@pytest.mark.parametrize(
+    ("prepare", "kind"),
+    [
+        ([], NEW),
+        (["1"], INCREMENTAL),
+        (["1", "2", "3"], UPTODATE),
+        (["other"], REFUSED),
+    ],
+)
+def test_an_agent_that_is_told_nothing_looks_for_itself(talk: Talk, prepare: list[str], kind: str) -> None:
+    guids = {snapshot.name: snapshot.guid for snapshot in SNAPSHOTS}
+    for name in prepare:
+        talk.receiver.create("dst/tree")
+        talk.receiver.snapshot(f"dst/tree@{name}", guid=guids.get(name, 99))
+    talk.begin()
+    answer = talk.ask(sync())
+    assert isinstance(answer, Answer)
+    assert answer.decision.kind == kind
+
+
+def test_it_finds_a_child_in_the_buffer(talk: Talk) -> None:
+    talk.receiver.create("dst/tree.zfsyncbuffer/2F612F62")
+    talk.receiver.snapshot("dst/tree.zfsyncbuffer/2F612F62@1", guid=11)
+    talk.begin()
+    answer = talk.ask(sync("/a/b", name="dst/tree.zfsyncbuffer/2F612F62"))
+    assert isinstance(answer, Answer)
+    assert (answer.decision.kind, answer.name) == (INCREMENTAL, "dst/tree.zfsyncbuffer/2F612F62")
+
+
+def test_a_stream_cut_short_is_kept_for_resuming(talk: Talk) -> None:
+    talk.begin()
+    stream = fake_stream(SNAPSHOTS[0], length=200_000)
+    talk.say(sync(), Stream("", 0, 11), Data(stream[:100_000]), Abort("the sender stopped"))
+    talk.hear()
+    result = talk.hear()
+    assert isinstance(result, Result)
+    assert (result.ok, result.code, result.message) == (False, "aborted", "the sender stopped")
+    answer = talk.ask(sync())
+    assert isinstance(answer, Answer)
+    assert answer.decision.kind == RESUME
+
+
+def test_an_end_that_does_not_fit_the_bytes_is_no_success(talk: Talk) -> None:
+    talk.begin()
+    stream = fake_stream(SNAPSHOTS[0], length=200_000)
+    talk.say(sync(), Stream("", 0, 11), Data(stream[:100_000]), End(len(stream)))
+    talk.hear()
+    result = talk.hear()
+    assert isinstance(result, Result)
+    assert not result.ok
+    assert "bytes arrived" in result.message
+    assert talk.receiver.guids("dst/tree")[""] == []
+
+
+def test_a_receive_that_fails_is_told_before_the_streams_end(talk: Talk) -> None:
+    talk.receiver.create("dst/tree")
+    talk.begin()
+    talk.say(sync(known=TargetState(False)), Stream("", 0, 11))
+    assert isinstance(talk.hear(), Answer)
+    # zfs receive refuses: the dataset exists. The client is told while it still sends.
+    stream = fake_stream(SNAPSHOTS[0], length=5_000_000)
+    talk.say(Data(stream[:MAX_DATA_BYTES]))
+    while True:
+        try:
+            talk.socket.settimeout(0.2)
+            result = talk.hear()
+            break
+        except TimeoutError:
+            talk.say(Data(bytes(MAX_DATA_BYTES)))
+    talk.socket.settimeout(20)
+    assert isinstance(result, Result)
+    assert (result.ok, result.code) == (False, "exists")
+    talk.say(Data(b"more"), Abort("all right"))
+    assert talk.ask(Ping(1)) == Pong(1)
+    answer = talk.ask(sync())
+    assert isinstance(answer, Answer)
+    assert answer.decision.kind == REFUSED
+
+
+def test_a_stream_that_does_not_fit_the_decision_is_read_and_refused(talk: Talk) -> None:
+    talk.receiver.create("dst/tree")
+    talk.receiver.snapshot("dst/tree@1", guid=11)
+    talk.begin()
+    talk.say(sync(), Stream("", 0, 11), Data(b"x" * 1000), End(1000))
+    assert isinstance(talk.hear(), Answer)
+    result = talk.hear()
+    assert isinstance(result, Result)
+    assert (result.ok, result.code) == (False, "stale")
+    assert not any(command[0] == "receive" for command in talk.receiver.commands())
+
+
+def test_after_a_failed_step_the_next_one_is_refused(talk: Talk) -> None:
+    talk.begin()
+    one, two = fake_stream(SNAPSHOTS[0]), fake_stream(SNAPSHOTS[1], 11)
+    talk.say(sync(), Stream("", 0, 11), Data(one[:500]), Abort("no"), Stream("", 11, 22), Data(two), End(len(two)))
+    assert [type(talk.hear()) for _ in range(2)] == [Answer, Result]
+    result = talk.hear()
+    assert isinstance(result, Result)
+    assert (result.ok, result.code) == (False, "refused")
+
+
+def test_hanging_up_amid_a_stream_ends_the_receive_and_the_agent(talk: Talk) -> None:
+    talk.begin()
+    stream = fake_stream(SNAPSHOTS[0], length=200_000)
+    talk.say(sync(), Stream("", 0, 11), Data(stream[:100_000]))
+    assert isinstance(talk.hear(), Answer)
+    assert talk.end() == 0
+    with talk.receiver.open() as state:
+        assert state["datasets"]["dst/tree"]["token"]
+
+
+def test_a_frame_cut_in_two_by_hanging_up_is_no_error(talk: Talk) -> None:
+    talk.socket.sendall(encode(Ping(1))[:3])
+    assert talk.end() == 0
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xff" * 20,
+        HEADER.pack(7, MAX_DATA_BYTES + 1),
+        HEADER.pack(1, 5) + b"[1,2]",
+        encode(Data(b"outside a stream")),
+        encode(Inventory()),
+    ],
+)
+def test_what_the_protocol_does_not_allow_ends_the_agent_with_a_word(talk: Talk, garbage: bytes) -> None:
+    talk.socket.sendall(garbage)
+    assert isinstance(talk.hear(), Failure)
+    assert talk.end() == 6
+
+
+def test_nothing_outside_the_target_can_be_received_made_or_begun(talk: Talk) -> None:
+    refused = talk.ask(Begin(PROTOCOL, "dst/tree", "other/buffer", ("zfs",)))
+    assert isinstance(refused, Result)
+    assert not refused.ok
+    talk.begin()
+    operations = tuple(Operation(*words) for words in (
+        ("placeholder", "dst/elsewhere"), ("buffer", "dst/else"), ("ancestor", "dst/tree/x"), ("destroy", "dst/tree"),
+    ))  # fmt: skip
+    results = talk.ask(Apply(operations))
+    assert isinstance(results, Results)
+    assert [result.ok for result in results.results] == [False] * 4
+    talk.say(sync("/a", name="dst/elsewhere"))
+    assert isinstance(talk.hear(), Failure)
+
+
+def test_a_client_of_another_protocol_is_refused(talk: Talk) -> None:
+    result = talk.ask(Begin(PROTOCOL + 1, "dst/tree", "dst/tree.zfsyncbuffer", ("zfs",)))
+    assert isinstance(result, Result)
+    assert (result.ok, result.code) == (False, "protocol")
+
+
+def test_the_inventory_is_the_listing_compressed(talk: Talk) -> None:
+    import zlib
+
+    talk.receiver.create("dst/tree/a")
+    talk.receiver.snapshot("dst/tree/a@1", guid=11)
+    talk.begin()
+    talk.say(Inventory())
+    payload = b""
+    while isinstance(message := talk.hear(), Rows):
+        payload += message.payload
+    assert message == Listed(True)
+    names = [line.split("\t")[0] for line in zlib.decompress(payload).decode().splitlines()]
+    assert names == ["dst/tree", "dst/tree/a", "dst/tree/a@1"]
+
+
+def test_an_inventory_of_nothing_tells_what_there_is_above(talk: Talk) -> None:
+    talk.begin()
+    talk.say(Inventory())
+    while isinstance(message := talk.hear(), Rows):
+        pass
+    assert message == Listed(True, ancestors=("dst",))
+
+
+def test_a_machine_without_zfs_says_so(talk: Talk) -> None:
+    talk.ask(Begin(PROTOCOL, "dst/tree", "dst/tree.zfsyncbuffer", ("/nonexistent/zfs",)))
+    talk.say(Inventory())
+    while isinstance(message := talk.hear(), Rows):
+        pass
+    assert isinstance(message, Listed)
+    assert (message.ok, message.code) == (False, "no-zfs")
+
+
+def test_the_lock_is_held_until_the_agent_ends(talk: Talk) -> None:
+    talk.begin()
+    assert talk.ask(Lock("the first")) == Result(True)
+    other = Talk(talk.receiver)
+    other.begin()
+    assert other.ask(Lock("the second")) == Result(False, "locked", "the first")
+    talk.end()
+    assert other.ask(Lock("the second")) == Result(True)
+    other.end()
+
+
+def test_the_buffer_is_emptied_parents_first_and_then_goes(talk: Talk) -> None:
+    talk.receiver.create("dst/tree")
+    for child in ("/a", "/a/b", "/x/y"):
+        talk.receiver.create("dst/tree.zfsyncbuffer/" + child.encode().hex().upper(), **{"zfsync:path": child})
+    talk.begin()
+    results = talk.ask(CleanBuffer())
+    assert isinstance(results, Results)
+    assert {result.name: result.ok for result in results.results} == {"/a": True, "/a/b": True, "/x/y": False}
+    assert set(talk.receiver.guids("dst/tree")) == {"", "/a", "/a/b"}
+    assert talk.receiver.property("dst/tree/a/b", "zfsync:path") is None
+    results = talk.ask(CleanBuffer(("/x",)))
+    assert results == Results((Result(True, name="/x/y"),))
+    assert set(talk.receiver.guids("dst/tree")) == {"", "/a", "/a/b", "/x", "/x/y"}
+    assert talk.receiver.guids("dst/tree.zfsyncbuffer") == {}
+    assert talk.ask(CleanBuffer()) == Results(())
+
+
+def test_a_full_stream_takes_the_place_of_a_placeholder_only(talk: Talk) -> None:
+    talk.receiver.create("dst/tree")
+    talk.receiver.create("dst/tree/p/below", **{"zfsync:placeholder": "/p"})
+    with talk.receiver.open() as state:
+        state["datasets"]["dst/tree/p"]["properties"]["zfsync:placeholder"] = "/p"
+    talk.begin()
+    for child, kind in (("/p", FULL), ("/p/below", REFUSED)):
+        answer = talk.ask(sync(child))
+        assert isinstance(answer, Answer)
+        assert answer.decision.kind == kind
+
+
+def test_the_environment_of_the_tests_has_file_descriptors_left() -> None:
+    """The tests above open and close dozens of agents: none of them may leak."""
+    assert len(os.listdir("/proc/self/fd")) < 60
