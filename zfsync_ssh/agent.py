@@ -10,7 +10,7 @@ import collections
 import contextlib
 import secrets
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from . import bootstrap
 from .channel import Channel
@@ -18,18 +18,23 @@ from .dataset import Inventory
 from .errors import AgentError, LockedError, RemoteProtocolError, ZfsError
 from .listing import InventoryParser, Lines
 from .messages import (
+    MAX_OPERATIONS,
     PROTOCOL,
+    Apply,
     Begin,
     Bye,
+    CleanBuffer,
     Close,
     Failure,
     Hello,
     Listed,
     Lock,
     Message,
+    Operation,
     Ping,
     Pong,
     Result,
+    Results,
     Rows,
 )
 from .messages import Inventory as InventoryMessage
@@ -52,6 +57,7 @@ class AgentClient:
         self._connection = Connection(agent=False)
         self._waiting: collections.deque[asyncio.Future[Message]] = collections.deque()
         self._rows: Callable[[bytes], None] | None = None
+        self._results: list[Result] = []
         self._hello: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._error: AgentError | None = None
@@ -140,6 +146,20 @@ class AgentClient:
         assert isinstance(answer, Result)  # the Connection let no other through
         return answer
 
+    async def results(self, message: Apply | CleanBuffer) -> list[Result]:
+        """Ask something that is answered with a result each."""
+        self._results = []
+        answer = await self.ask(message)
+        assert isinstance(answer, Results)
+        return [*self._results, *answer.results]
+
+    async def apply(self, operations: Sequence[Operation]) -> list[Result]:
+        """Carry out ``operations``; their results, in order."""
+        done: list[Result] = []
+        for at in range(0, len(operations), MAX_OPERATIONS):
+            done += await self.results(Apply(tuple(operations[at : at + MAX_OPERATIONS])))
+        return done
+
     async def inventory(self, root: str, buffer: str, recursive: bool) -> Inventory:
         """The target's inventory; `ZfsError` when it cannot be listed."""
         parser, lines, inflate = InventoryParser(root, buffer), Lines(), zlib.decompressobj()
@@ -206,6 +226,8 @@ class AgentClient:
         elif isinstance(message, Rows):
             if self._rows is not None:
                 self._rows(message.payload)
+        elif isinstance(message, Results) and message.more:
+            self._results += message.results
         elif not isinstance(message, Pong):
             future = self._waiting.popleft()
             if not future.done():

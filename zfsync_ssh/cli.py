@@ -184,7 +184,8 @@ def _run(arguments: argparse.Namespace, job: Callable[[AgentTarget, Observer], C
         task = asyncio.current_task()
         assert task is not None
         for number in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         target = AgentTarget(SshOpener(ssh, command), remote.host, remote.dataset, buffer, zfs)
         return await job(target, observe)
 

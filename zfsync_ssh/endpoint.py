@@ -11,6 +11,7 @@ from typing import Protocol
 from . import zfs
 from .agent import AgentClient
 from .channel import Channel, ChannelRefused
+from .concurrency import both
 from .dataset import Inventory
 from .errors import ZfsError
 from .listing import InventoryParser, Lines, listing_problem, missing, parse_written
@@ -143,8 +144,10 @@ class LocalSource:
     async def inventory(self, root: str, recursive: bool) -> Inventory:
         """See `Source`."""
         parser = InventoryParser(root)
-        listings = (zfs.list_datasets((root,), recursive), zfs.list_snapshots((root,), recursive))
-        ends = await asyncio.gather(*(self._list(arguments, parser) for arguments in listings))
+        ends = await both(
+            self._list(zfs.list_datasets((root,), recursive), parser),
+            self._list(zfs.list_snapshots((root,), recursive), parser),
+        )
         for status, stderr in ends:
             if root in missing(stderr):
                 raise ZfsError(
@@ -224,15 +227,15 @@ class AgentTarget:
         return client, hello
 
     async def open_many(self, count: int) -> list[AgentClient]:
-        """Open up to ``count`` channels at once; those that could not be opened are left out."""
+        """Open up to ``count`` channels at once; those that could not be opened, or have no agent, are left out.
+
+        Whatever else went wrong is raised only when none could be opened.
+        """
         opened = await asyncio.gather(*(self.open() for _ in range(count)), return_exceptions=True)
-        clients = []
+        clients = [result[0] for result in opened if not isinstance(result, BaseException)]
         for result in opened:
-            if isinstance(result, BaseException):
-                if not isinstance(result, ChannelRefused):
-                    raise result
-            else:
-                clients.append(result[0])
+            if isinstance(result, BaseException) and not (clients or isinstance(result, ChannelRefused)):
+                raise result
         return clients
 
     @property

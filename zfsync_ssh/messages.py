@@ -5,7 +5,7 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-from typing import Container, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Container, NamedTuple, Optional, Sequence, Tuple, TypeVar, Union
 
 from .dataset import Bookmark, Snapshot
 from .decision import Decision, TargetState
@@ -13,8 +13,12 @@ from .decision import Decision, TargetState
 PROTOCOL = 1
 """The protocol's version. Both sides say theirs, in Hello and Begin, and only the same one is served."""
 
-MAX_SYNC_SNAPSHOTS = 3000
-"""Snapshots, and bookmarks, in one `Sync`: with the longest names that ZFS allows they just fit in its frame."""
+MAX_SYNC_SNAPSHOTS = 2500
+MAX_SYNC_BOOKMARKS = 400
+"""As many in one `Sync` as, with the longest names that ZFS allows, fit in its frame."""
+
+MAX_OPERATIONS = 1000
+"""In one `Apply`; results in one `Results` likewise."""
 
 
 # ---- messages: from the client ---------------------------------------------------------------------------------------
@@ -55,7 +59,7 @@ class Apply(NamedTuple):
 
 
 class Sync(NamedTuple):
-    """The source's snapshots of ``child``, oldest first, and its bookmarks; `trimmed` if there are very many.
+    """The source's snapshots of ``child``, oldest first, and its bookmarks, `trimmed`.
 
     ``name`` is the dataset to receive into: the child's own place, or one in the buffer when its parent may not be
     there yet. ``known`` is what this run's inventory showed of it; without that the agent looks for itself.
@@ -159,9 +163,10 @@ class Result(NamedTuple):
 
 
 class Results(NamedTuple):
-    """One result for each operation or rename."""
+    """One result for each operation or rename; with ``more``, another Results goes on."""
 
     results: Tuple[Result, ...]
+    more: bool = False
 
 
 class Answer(NamedTuple):
@@ -197,9 +202,11 @@ Message = Union[
 ]  # fmt: skip
 
 
-def trimmed(snapshots: Sequence[Snapshot], needed: Container[int]) -> Tuple[Snapshot, ...]:
-    """As many of ``snapshots``, the newest and those whose GUIDs are ``needed``, as a `Sync` can carry."""
-    if len(snapshots) <= MAX_SYNC_SNAPSHOTS:
-        return tuple(snapshots)
-    cut = len(snapshots) - MAX_SYNC_SNAPSHOTS // 2
-    return (*(snapshot for snapshot in snapshots[:cut] if snapshot.guid in needed), *snapshots[cut:])
+_Named = TypeVar("_Named", Snapshot, Bookmark)
+
+
+def trimmed(named: Sequence[_Named], needed: Container[int], limit: int) -> Tuple[_Named, ...]:
+    """At most ``limit`` of the snapshots or bookmarks for a `Sync`: the newest, and those of the GUIDs ``needed``."""
+    cut = len(named) - limit // 2 if len(named) > limit else 0
+    older = [one for one in named[:cut] if one.guid in needed]
+    return tuple(older[: limit // 2] + list(named[cut:]))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from . import zfs
 from .agent import AgentClient
+from .concurrency import both
 from .dataset import Inventory, parent_of
-from .decision import REFUSED, UPTODATE
+from .decision import REFUSED, UPTODATE, TargetState
 from .endpoint import AgentTarget, Sending, Source
 from .errors import EXIT_INTERRUPTED, EXIT_OK, AgentError, ConnectError, DatasetError, ZfsError, ZfsyncError
 from .events import (
@@ -31,7 +32,20 @@ from .events import (
     Started,
     Status,
 )
-from .messages import Abort, Answer, Apply, CleanBuffer, End, Message, Operation, Result, Results, Stream, Sync, trimmed
+from .messages import (
+    MAX_SYNC_BOOKMARKS,
+    MAX_SYNC_SNAPSHOTS,
+    Abort,
+    Answer,
+    CleanBuffer,
+    End,
+    Message,
+    Operation,
+    Result,
+    Stream,
+    Sync,
+    trimmed,
+)
 from .plan import Item, Plan, Step, make_plan, place_for, replan, snapshots_to_send, with_estimates
 
 PROGRESS_SECONDS = 0.2
@@ -39,8 +53,6 @@ PIPELINE = 1
 """Datasets that a channel may have sent and not heard the result of, while it sends the next."""
 _LOOK_AGAIN = ("stale", "partial", "diverged", "exists")
 """Codes that may only mean that the target has changed since it was listed: it is looked at once more."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +139,7 @@ class Push:
 
     async def _run(self) -> None:
         options = self._options
-        source, (control, target) = await _both(
+        source, (control, target) = await both(
             self._source.inventory(options.source, options.recursive), self._open_control()
         )
         plan = make_plan(source, target, host=self._target.host)
@@ -186,11 +198,7 @@ class Push:
         places = [place_for(item, self._target.buffer, self._present) for item in plan.work]
         if not target.buffered and any(place.startswith(self._target.buffer + "/") for place in places):
             operations.append(Operation("buffer", self._target.buffer))
-        if not operations:
-            return
-        answer = await control.ask(Apply(tuple(operations)))
-        assert isinstance(answer, Results)
-        for result in answer.results:
+        for result in await control.apply(operations):
             if not result.ok:
                 advice = _ADVICE.get(result.code, "")
                 raise ZfsError(
@@ -246,14 +254,7 @@ class Push:
     async def _send(self, lane: _Lane, item: Item, fresh: bool = False) -> _Sent:
         """Send all streams of one dataset, without waiting for what the receiver makes of them."""
         place = place_for(item, self._target.buffer, self._present)
-        question = Sync(
-            item.child,
-            item.source.kind,
-            place,
-            trimmed(item.source.snapshots, {step.base_guid for step in item.steps}),
-            item.source.bookmarks,
-            None if fresh else item.state,
-        )
+        question = _question(item, place, None if fresh else item.state)
         sent = _Sent(item, place, lane.client.ask(question), time.monotonic())
         waits = place.startswith(self._target.buffer + "/")
         lane.before = 0
@@ -325,11 +326,8 @@ class Push:
         """The target was not as it was listed: ask what it is now, and try once more."""
         item = sent.item
         self._observe(Notice(f"{self._target.host}:{sent.place} has changed since it was listed: looking again.", True))
-        question = Sync(
-            item.child, item.source.kind, sent.place, trimmed(item.source.snapshots, ()), item.source.bookmarks
-        )
         try:
-            answer = await lane.client.ask(question)
+            answer = await lane.client.ask(_question(item, sent.place, None))
             assert isinstance(answer, Answer)
             changed = replan(item, answer.decision, answer.name)
         except AgentError as error:
@@ -358,11 +356,10 @@ class Push:
         late = tuple(child for child in plan.placeholders if child not in self._present)
         if not (self._buffered or plan.waiting or late):
             return
-        answer = await control.ask(CleanBuffer(late))
-        assert isinstance(answer, Results)
+        results = await control.results(CleanBuffer(late))
         items = {item.child: item for item in plan.items}
         renamed = 0
-        for result in answer.results:
+        for result in results:
             item = items.get(result.name)
             if result.ok:
                 renamed += 1
@@ -410,14 +407,13 @@ async def clean_buffer(target: AgentTarget, owner: str, observe: Observer) -> in
     try:
         client, _ = await target.open()
         await client.lock(target.root, owner)
-        answer = await client.ask(CleanBuffer())
-        assert isinstance(answer, Results)
-        for result in answer.results:
+        results = await client.results(CleanBuffer())
+        for result in results:
             status = Status.RENAMED if result.ok else Status.FAILED
             message = "" if result.ok else f"it stays in the buffer: {result.message}."
             outcomes.append(Outcome(result.name, where + result.name, status, code=result.code, message=message))
             observe(Finished(outcomes[-1]))
-        code = EXIT_OK if all(result.ok for result in answer.results) else DatasetError.exit_code
+        code = EXIT_OK if all(result.ok for result in results) else DatasetError.exit_code
     except ZfsyncError as error:
         code = error.exit_code
         raise
@@ -455,21 +451,15 @@ def failure(host: str, item: Item, place: str, result: Result) -> str:
     return f"{where} cannot be received: {result.message}{_ADVICE.get(result.code, '')}."
 
 
+def _question(item: Item, place: str, known: TargetState | None) -> Sync:
+    needed = {step.base_guid for step in item.steps}
+    snapshots = trimmed(item.source.snapshots, needed, MAX_SYNC_SNAPSHOTS)
+    bookmarks = trimmed(item.source.bookmarks, needed, MAX_SYNC_BOOKMARKS)
+    return Sync(item.child, item.source.kind, place, snapshots, bookmarks, known)
+
+
 def _ok(future: asyncio.Future[Message]) -> bool:
     if future.cancelled() or future.exception() is not None:
         return False
     result = future.result()
     return isinstance(result, Result) and result.ok
-
-
-_U = TypeVar("_U")
-
-
-async def _both(first: Coroutine[Any, Any, _T], second: Coroutine[Any, Any, _U]) -> tuple[_T, _U]:
-    """Run both at once; when one fails, end the other and raise the one error."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            one, two = group.create_task(first), group.create_task(second)
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors.exceptions[0].__cause__
-    return one.result(), two.result()

@@ -21,7 +21,7 @@ from .decision import (
     same_name_other_guid,
     state_of,
 )
-from .errors import RemoteProtocolError, ZfsError
+from .errors import RemoteProtocolError, UsageError, ZfsError
 from .resume import BadToken, parse_token
 
 
@@ -115,7 +115,12 @@ class Plan:
 
 
 def make_plan(source: Inventory, target: Inventory, *, host: str) -> Plan:
-    """Compare the trees. ``host`` is only for messages. `ZfsError` when the target's pool is not there."""
+    """Compare the trees. ``host`` is only for messages. `ZfsError` when the target's pool is not there,
+    `UsageError` when the target is a dataset of the source.
+    """
+    itself = target.datasets.get("")
+    if itself is not None and itself.guid in {dataset.guid for dataset in source.datasets.values()}:
+        raise UsageError(f"{host}:{target.root} is part of the source {source.root} itself: choose another target.")
     items = tuple(_item(child, source.datasets[child], target, host) for child in source)
     ancestors: tuple[str, ...] = ()
     if "" not in target:

@@ -9,10 +9,10 @@ The agent speaks first, with `Hello`. Then the client asks and the agent answers
     Begin       -> Result                    the target, its buffer, how to run zfs
     Lock        -> Result                    one run per target at a time
     Inventory   -> Rows* Listed              what is at the target
-    Apply       -> Results                   small operations, one result each
+    Apply       -> Results+                  small operations, one result each
     Sync        -> Answer                    where the stream for a child has to begin
     Stream Data* (End | Abort) -> Result     one step of it
-    CleanBuffer -> Results                   empty the buffer
+    CleanBuffer -> Results+                  empty the buffer
     Close       -> Bye
     Ping        -> Pong                      at any time after Hello, also amid Data; so is its answer
 
@@ -299,7 +299,8 @@ class Connection:
         if type(message) is not expected:
             wanted = expected.__name__ if expected else "nothing"
             raise _OutOfOrder(message, "when %s was to come" % wanted)
-        self._owed.popleft()
+        if not (isinstance(message, Results) and message.more):
+            self._owed.popleft()
 
 
 class _OutOfOrder(Exception):

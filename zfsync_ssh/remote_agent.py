@@ -23,6 +23,7 @@ from .errors import ProtocolError, RemoteProtocolError, UsageError
 from .listing import InventoryParser, listing_problem, missing
 from .lock import Lock
 from .messages import (
+    MAX_OPERATIONS,
     PROTOCOL,
     Abort,
     Answer,
@@ -123,6 +124,12 @@ class Agent:
         while view:
             view = view[os.write(self._writer, view) :]
 
+    def _send_results(self, results: List[Result]) -> None:
+        while len(results) > MAX_OPERATIONS:
+            self._send(Results(tuple(results[:MAX_OPERATIONS]), True))
+            results = results[MAX_OPERATIONS:]
+        self._send(Results(tuple(results)))
+
     def _next(self) -> Message:
         """The next message that is not a Ping; those are answered here."""
         while True:
@@ -147,13 +154,13 @@ class Agent:
         elif isinstance(message, Inventory):
             self._send(self._inventory(message))
         elif isinstance(message, Apply):
-            self._send(Results(tuple([self._apply(operation) for operation in message.operations])))
+            self._send_results([self._apply(operation) for operation in message.operations])
         elif isinstance(message, Sync):
             self._send(self._sync(message))
         elif isinstance(message, Stream):
             self._stream(message)
         elif isinstance(message, CleanBuffer):
-            self._send(Results(tuple(self._clean_buffer(message))))
+            self._send_results(self._clean_buffer(message))
 
     # -- what each asks for --
 

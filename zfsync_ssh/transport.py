@@ -38,6 +38,8 @@ _CIPHERS = (
     "aes128-ctr",
 )
 """AES-GCM first: half the CPU of asyncssh's own first choice. A Ciphers line in the user's ssh_config wins."""
+_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+_SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,27 +187,8 @@ async def connect(options: SshOptions) -> SshConnection:
     import asyncssh
 
     host = options.host
-    arguments: dict[str, Any] = {
-        "compression_algs": None,
-        "agent_forwarding": False,
-        "x11_forwarding": False,
-        "connect_timeout": CONNECT_SECONDS,
-        "login_timeout": CONNECT_SECONDS,
-        "keepalive_interval": KEEPALIVE_SECONDS,
-        "keepalive_count_max": KEEPALIVE_COUNT,
-        "rekey_bytes": REKEY_BYTES,
-        "preferred_auth": ("publickey",),
-        "config": _config_files(options),
-    }
-    for name, value in (("username", options.user), ("port", options.port)):
-        if value is not None:
-            arguments[name] = value
-    if options.identity is not None:
-        arguments["client_keys"] = [str(options.identity)]
     try:
-        if not _chooses_ciphers(host, arguments):
-            arguments["encryption_algs"] = _CIPHERS
-        connection = await asyncssh.connect(host, **arguments)
+        connection = await asyncssh.connect(host, **_arguments(options))
     except asyncssh.HostKeyNotVerifiable as error:
         raise ConnectError(_host_key_problem(host, str(error.reason))) from error
     except asyncssh.PermissionDenied as error:
@@ -215,7 +198,7 @@ async def connect(options: SshOptions) -> SshConnection:
             f"load the private key into ssh-agent, or name it with --identity."
         ) from error
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        raise ConnectError(f"The key {options.identity} cannot be used: {error}.") from error
+        raise ConnectError(f"The key {options.identity or 'in ssh_config'} cannot be used: {error}.") from error
     except asyncssh.ConfigParseError as error:
         raise UsageError(f"The SSH configuration cannot be read: {error}.") from error
     except socket.gaierror as error:
@@ -230,6 +213,41 @@ async def connect(options: SshOptions) -> SshConnection:
     return SshConnection(connection, host)
 
 
+def _arguments(options: SshOptions) -> dict[str, Any]:
+    """What asyncssh is told: the user's choices, and ours where neither they nor ssh_config say otherwise."""
+    import asyncssh
+
+    arguments: dict[str, Any] = {
+        "compression_algs": None,
+        "agent_forwarding": False,
+        "x11_forwarding": False,
+        "password_auth": False,
+        "kbdint_auth": False,
+        "connect_timeout": CONNECT_SECONDS,
+        "login_timeout": CONNECT_SECONDS,
+        "keepalive_interval": KEEPALIVE_SECONDS,
+        "keepalive_count_max": KEEPALIVE_COUNT,
+        "rekey_bytes": REKEY_BYTES,
+        "config": _config_files(options),
+    }
+    for name, value in (("username", options.user), ("port", options.port)):
+        if value is not None:
+            arguments[name] = value
+    if options.identity is not None:
+        arguments["client_keys"] = [str(options.identity)]
+    configured = asyncssh.SSHClientConnectionOptions(host=options.host, **arguments)
+    if configured.encryption_algs == asyncssh.SSHClientConnectionOptions(config=None).encryption_algs:
+        arguments["encryption_algs"] = _CIPHERS
+    # Read here, not by asyncssh: it trusts every host when a file is named "none", and leaves out the system's file.
+    files = (
+        *cast(list[str], configured.config.get("UserKnownHostsFile", list(_KNOWN_HOSTS))),
+        *cast(list[str], configured.config.get("GlobalKnownHostsFile", list(_SYSTEM_KNOWN_HOSTS))),
+    )
+    texts = [path.read_text() for name in files if (path := Path(name).expanduser()).is_file()]
+    arguments["known_hosts"] = asyncssh.import_known_hosts("\n".join(texts))
+    return arguments
+
+
 def _config_files(options: SshOptions) -> list[str]:
     if options.config is not None:
         if not options.config.is_file():
@@ -237,15 +255,6 @@ def _config_files(options: SshOptions) -> list[str]:
         return [str(options.config)]
     files = (Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config"))
     return [str(path) for path in files if path.is_file() and os.access(path, os.R_OK)]
-
-
-def _chooses_ciphers(host: str, arguments: dict[str, Any]) -> bool:
-    """Whether the user's configuration has a Ciphers line for ``host``."""
-    import asyncssh
-
-    plain = asyncssh.SSHClientConnectionOptions(host=host, **arguments)
-    default = asyncssh.SSHClientConnectionOptions(config=None)
-    return plain.encryption_algs != default.encryption_algs
 
 
 def _host_key_problem(host: str, reason: str) -> str:
