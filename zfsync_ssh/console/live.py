@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import time
 
 from rich.console import Console, Group, RenderableType
@@ -45,21 +46,22 @@ _STYLES = {
 
 
 class Rate:
-    """Bytes per second, smoothed."""
+    """Bytes per second over the last `RATE_SECONDS`."""
 
-    def __init__(self) -> None:
-        self.per_second = 0.0
-        self._since = time.monotonic()
-        self._bytes = 0
+    def __init__(self, now: float) -> None:
+        self._samples = collections.deque([(now, 0)])
 
     def update(self, count: int, now: float) -> None:
         """``count`` bytes have been sent by ``now``, in all."""
-        elapsed = now - self._since
-        if elapsed <= 0:
-            return
-        weight = 1.0 if not self.per_second else min(1.0, elapsed / RATE_SECONDS)
-        self.per_second += weight * ((count - self._bytes) / elapsed - self.per_second)
-        self._since, self._bytes = now, count
+        self._samples.append((now, count))
+        while len(self._samples) > 2 and self._samples[1][0] < now - RATE_SECONDS:
+            self._samples.popleft()
+
+    @property
+    def per_second(self) -> float:
+        """The rate; 0 when nothing is known yet."""
+        (since, before), (now, count) = self._samples[0], self._samples[-1]
+        return (count - before) / (now - since) if now > since else 0.0
 
 
 class _Lane:
@@ -68,7 +70,7 @@ class _Lane:
     def __init__(self) -> None:
         self.current: SendStarted | None = None
         self.bytes = 0
-        self.rate = Rate()
+        self.rate = Rate(0.0)
 
 
 class LiveConsole:
@@ -85,8 +87,7 @@ class LiveConsole:
         self._planned = Planned(0, 0, 0)
         self._done_bytes = 0
         self._done = 0
-        self._total_rate = Rate()
-        self._started = time.monotonic()
+        self._total_rate = Rate(0.0)
         self._dry_run = False
 
     def __call__(self, event: Event) -> None:
@@ -156,9 +157,10 @@ class LiveConsole:
         elif isinstance(event, Opened):
             self._status = "sending"
             self._lanes = {index: _Lane() for index in range(event.channels)}
+            self._total_rate = Rate(now)
         elif isinstance(event, SendStarted):
             lane = self._lanes.setdefault(event.channel, _Lane())
-            lane.current, lane.bytes, lane.rate = event, 0, Rate()
+            lane.current, lane.bytes, lane.rate = event, 0, Rate(now)
         elif isinstance(event, Progress):
             lane = self._lanes.setdefault(event.channel, _Lane())
             lane.bytes = event.bytes
@@ -174,40 +176,27 @@ class LiveConsole:
         return self._done_bytes + sum(lane.bytes for lane in self._lanes.values() if lane.current)
 
     def _picture(self) -> RenderableType:
+        title = Text.assemble((self._title, "bold"), "  ", (self._status, "dim"))
+        if not self._lanes:
+            return title
         grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(ratio=5, no_wrap=True, overflow="ellipsis")
-        grid.add_column(ratio=4, no_wrap=True, overflow="ellipsis")
+        grid.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
         grid.add_column(ratio=3, min_width=8)
-        grid.add_column(justify="right", no_wrap=True)
-        grid.add_column(justify="right", no_wrap=True)
-        grid.add_column(justify="right", no_wrap=True, min_width=7)
-        for index in sorted(self._lanes):
-            lane = self._lanes[index]
+        for least in (20, 11, 7):
+            grid.add_column(justify="right", no_wrap=True, min_width=least)
+        for index, lane in sorted(self._lanes.items()):
+            number = Text(f"{index + 1} ", style="dim")
             if lane.current is None:
-                grid.add_row(Text(f"{index + 1}", style="dim"), "", "", "", "", "")
+                grid.add_row(number)
                 continue
-            current = lane.current
-            name = Text(f"{index + 1} {current.source}")
-            if current.buffered:
-                name.append(" (buffered)", style="dim")
-            grid.add_row(name, Text(current.what, style="cyan"), *_gauge(lane.bytes, current.estimate, lane.rate))
-        return Group(self._headline(), grid) if self._lanes else self._headline()
-
-    def _headline(self) -> RenderableType:
-        sent, planned = self._sent_bytes, self._planned
-        head = Table.grid(padding=(0, 1), expand=True)
-        head.add_column(ratio=5, no_wrap=True, overflow="ellipsis")
-        head.add_column(ratio=4, no_wrap=True, overflow="ellipsis")
-        head.add_column(ratio=3, min_width=8)
-        head.add_column(justify="right", no_wrap=True)
-        head.add_column(justify="right", no_wrap=True)
-        head.add_column(justify="right", no_wrap=True, min_width=7)
-        title = Text(self._title, style="bold")
-        if not planned.to_send:
-            return Group(Text.assemble(title, "  ", (self._status, "dim")))
-        done = f"{self._done} of {planned.to_send} datasets"
-        head.add_row(title, done, *_gauge(sent, planned.bytes, self._total_rate))
-        return head
+            name = Text.assemble(number, lane.current.source, (" (buffered)" if lane.current.buffered else "", "dim"))
+            what = Text(lane.current.what, style="cyan")
+            grid.add_row(name, what, *_gauge(lane.bytes, lane.current.estimate, lane.rate))
+        done = Text(f"{self._done} of {self._planned.to_send} datasets", style="bold")
+        total = Text("  total", style="bold")
+        grid.add_row(total, done, *_gauge(self._sent_bytes, self._planned.bytes, self._total_rate))
+        return Group(title, grid)
 
     def _closing_table(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
