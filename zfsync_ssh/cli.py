@@ -217,5 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str) -> None:
+    from .console.text import printable
+
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"zfsync: {message}\n")
+        sys.stderr.write(f"zfsync: {printable(message)}\n")

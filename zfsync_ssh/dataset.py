@@ -52,7 +52,7 @@ class Dataset(NamedTuple):
     origin: str = ""
     encrypted: bool = False
     placeholder: bool = False
-    """Made by zfsync to hold children of a parent that has no snapshots of its own."""
+    """Made by zfsync, for children alone: in the place of a parent without snapshots, or as the buffer."""
     path: str = ""
     """For a dataset in the buffer: the child that it is, from its user property."""
     snapshots: Tuple[Snapshot, ...] = ()
@@ -71,18 +71,21 @@ class Inventory:
     likewise by the child that they will be.
     """
 
-    __slots__ = ("ancestors", "buffered", "datasets", "root")
+    __slots__ = ("ancestors", "buffer", "buffered", "datasets", "root")
 
     def __init__(
         self,
         root: str,
         datasets: Dict[str, Dataset],
         buffered: Optional[Dict[str, Dataset]] = None,
+        buffer: Optional[Dataset] = None,
         ancestors: Tuple[str, ...] = (),
     ) -> None:
         self.root = root
         self.datasets = datasets
         self.buffered = buffered if buffered is not None else {}
+        self.buffer = buffer
+        """The buffer itself, if it is there."""
         self.ancestors = ancestors
         """Those datasets above ``root`` that exist; only filled in when ``root`` itself does not."""
 

@@ -76,8 +76,8 @@ class InventoryParser:
 
     def _add_dataset(self, name: str, values: List[str]) -> None:
         kind, guid, used, token, origin, encryption, placeholder, path = _unset(values)
-        child = child_of(self._root, name)
-        mine = bool(placeholder) and placeholder == (child or "/")
+        own = name if name == self._buffer else child_of(self._root, name) or "/"
+        mine = placeholder == own
         dataset = Dataset(
             name, kind, int(guid), int(used or 0), token, origin, encryption not in ("", "off"), mine, path
         )
@@ -101,6 +101,7 @@ class InventoryParser:
             rows = self._rows.get(name.rpartition("@")[0] or name.rpartition("#")[0])
             if rows is not None:
                 self._add_snapshot(rows, name, rest)
+        buffer: Optional[Dataset] = None
         datasets: Dict[str, Dataset] = {}
         buffered: Dict[str, Dataset] = {}
         for name in sorted(self._rows, key=lambda name: name.split("/")):
@@ -108,13 +109,13 @@ class InventoryParser:
             waiting = child_waiting(self._buffer, name, dataset.path) if self._buffer else None
             if waiting is not None:
                 buffered[waiting] = dataset
-            elif self._buffer and child_of(self._buffer, name) is not None:
-                continue  # the buffer itself, or what somebody else put into it
-            else:
+            elif name == self._buffer:
+                buffer = dataset
+            elif not self._buffer or child_of(self._buffer, name) is None:  # else somebody else's, in the buffer
                 child = child_of(self._root, name)
                 if child is not None:
                     datasets[child] = dataset
-        return Inventory(self._root, datasets, buffered, ancestors)
+        return Inventory(self._root, datasets, buffered, buffer, ancestors)
 
 
 def _unset(values: List[str]) -> Iterator[str]:

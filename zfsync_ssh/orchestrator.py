@@ -11,7 +11,7 @@ from typing import Any
 
 from . import zfs
 from .agent import AgentClient
-from .concurrency import both
+from .concurrency import both, task_group
 from .dataset import Inventory, parent_of
 from .decision import REFUSED, UPTODATE, TargetState
 from .endpoint import AgentTarget, Sending, Source
@@ -196,7 +196,7 @@ class Push:
                 early.append(child)
                 operations.append(Operation("placeholder", self._target.root + child))
         places = [place_for(item, self._target.buffer, self._present) for item in plan.work]
-        if not target.buffered and any(place.startswith(self._target.buffer + "/") for place in places):
+        if target.buffer is None and any(place.startswith(self._target.buffer + "/") for place in places):
             operations.append(Operation("buffer", self._target.buffer))
         for result in await control.apply(operations):
             if not result.ok:
@@ -223,7 +223,7 @@ class Push:
         self._lanes = [_Lane(index, client) for index, client in enumerate(clients or [control])]
         ticker = asyncio.create_task(self._report_progress())
         try:
-            async with asyncio.TaskGroup() as group:
+            async with task_group() as group:
                 for lane in self._lanes:
                     group.create_task(self._work(lane))
         finally:

@@ -73,6 +73,11 @@ class _Target(NamedTuple):
     buffer: str
     command: Tuple[str, ...]
 
+    @property
+    def roots(self) -> Tuple[str, ...]:
+        """The trees to list: the target's, and the buffer's where it is not within that."""
+        return (self.root,) if child_of(self.root, self.buffer) else (self.root, self.buffer)
+
 
 class _Step:
     """The child that the last `Sync` was about, and how far its streams have come."""
@@ -206,7 +211,7 @@ class Agent:
 
     def _inventory(self, message: Inventory) -> Listed:
         target = self._begun
-        roots = (target.root, target.buffer)
+        roots = target.roots
         listings = (zfs.list_datasets(roots, message.recursive), zfs.list_snapshots(roots, message.recursive))
         compressor = zlib.compressobj(1)
         pending = bytearray()
@@ -234,7 +239,9 @@ class Agent:
             # What lies below inherits the property; only where its value is the dataset's own child does it count.
             properties = [("canmount", "off"), (zfs.PLACEHOLDER_PROPERTY, child or "/"), ("readonly", "on")]
         elif operation.verb == "buffer" and name == target.buffer:
+            # Told apart by this from a dataset of somebody else's that was named as the buffer: that one never goes.
             properties = [("canmount", "off"), ("mountpoint", "none"), ("readonly", "on")]
+            properties.append((zfs.PLACEHOLDER_PROPERTY, name))
         else:
             return Result(False, "refused", "%s of %s is not for this agent" % (operation.verb, name), name)
         done = self._zfs(zfs.create(name, properties))
@@ -353,7 +360,7 @@ class Agent:
     def _clean_buffer(self, message: CleanBuffer) -> List[Result]:
         """Rename what waits, parents first; one result for each, named by its child. Then the buffer goes, if empty."""
         target = self._begun
-        listed = self._zfs(zfs.list_datasets((target.root, target.buffer)))
+        listed = self._zfs(zfs.list_datasets(target.roots))
         problem = listing_problem(listed.status, listed.stderr)
         if problem:
             return [Result(False, zfs.classify(problem), zfs.reason(problem), "")]
@@ -386,7 +393,7 @@ class Agent:
                 results.append(Result(True, name=move.child))
         for names in zfs.batches(moved):
             self._zfs(zfs.inherit(PATH_PROPERTY, names))
-        if all(result.ok for result in results):
+        if inventory.buffer is not None and inventory.buffer.placeholder and all(result.ok for result in results):
             self._zfs(zfs.destroy_empty(target.buffer))
         return results
 

@@ -342,6 +342,7 @@ def test_the_lock_is_held_until_the_agent_ends(talk: Talk) -> None:
 
 def test_the_buffer_is_emptied_parents_first_and_then_goes(talk: Talk) -> None:
     talk.receiver.create("dst/tree")
+    talk.receiver.create("dst/tree.zfsyncbuffer", **{"zfsync:placeholder": "dst/tree.zfsyncbuffer"})
     for child in ("/a", "/a/b", "/x/y"):
         talk.receiver.create("dst/tree.zfsyncbuffer/" + child.encode().hex().upper(), **{"zfsync:path": child})
     talk.begin()
@@ -355,6 +356,14 @@ def test_the_buffer_is_emptied_parents_first_and_then_goes(talk: Talk) -> None:
     assert set(talk.receiver.guids("dst/tree")) == {"", "/a", "/a/b", "/x", "/x/y"}
     assert talk.receiver.guids("dst/tree.zfsyncbuffer") == {}
     assert talk.ask(CleanBuffer()) == Results(())
+
+
+def test_a_dataset_of_somebody_elses_that_serves_as_buffer_stays(talk: Talk) -> None:
+    talk.receiver.create("dst/tree")
+    talk.receiver.create("dst/tree.zfsyncbuffer")
+    talk.begin()
+    assert talk.ask(CleanBuffer()) == Results(())
+    assert talk.receiver.guids("dst/tree.zfsyncbuffer") == {"": []}
 
 
 def test_a_full_stream_takes_the_place_of_a_placeholder_only(talk: Talk) -> None:

@@ -28,7 +28,7 @@ from ..events import (
     Started,
     Status,
 )
-from .text import WORDS, duration, size, summary
+from .text import WORDS, duration, printable, size, summary
 
 MAX_TABLE_ROWS = 40
 REFRESHES_PER_SECOND = 5
@@ -98,7 +98,7 @@ class LiveConsole:
             self._end(event)
         elif isinstance(event, Notice):
             if self._verbose or not event.verbose:
-                self._console.print(Text(event.text, style="yellow"))
+                self._say(event.text, "yellow")
         elif isinstance(event, Finished):
             self._finished(event.outcome)
         else:
@@ -126,8 +126,10 @@ class LiveConsole:
         table = self._closing_table()
         if table.row_count:
             self._console.print(table)
-        style = "green" if event.exit_code == 0 else "bold red"
-        self._console.print(Text(f"{self._title}: {summary(event)}", style=style))
+        self._say(f"{self._title}: {summary(event)}", "green" if event.exit_code == 0 else "bold red")
+
+    def _say(self, text: str, style: str) -> None:
+        self._console.print(Text(printable(text), style=style))
 
     def _close(self) -> None:
         """Take the moving part off the screen."""
@@ -139,7 +141,7 @@ class LiveConsole:
         before = self._outcomes.get(outcome.source)
         self._outcomes[outcome.source] = outcome
         if outcome.status is Status.FAILED:
-            self._console.print(Text(f"{outcome.source}: {outcome.message}", style="red"))
+            self._say(f"{outcome.source}: {outcome.message}", "red")
         if before is None and outcome.status in (Status.SENT, Status.FAILED):
             self._done += 1
             self._done_bytes += outcome.bytes
@@ -150,7 +152,7 @@ class LiveConsole:
             self._status = "listing"
             if self._verbose:
                 cipher = f", {event.cipher}" if event.cipher else ""
-                self._console.print(Text(f"connected to {event.host} (python {event.python}{cipher})", style="dim"))
+                self._say(f"connected to {event.host} (python {event.python}{cipher})", "dim")
         elif isinstance(event, Planned):
             self._planned = event
             self._status = "opening channels" if event.to_send else "nothing to send"
@@ -169,7 +171,7 @@ class LiveConsole:
         elif isinstance(event, SendEnded):
             self._lanes[event.channel].current = None
         elif isinstance(event, Cleaned) and event.renamed and self._verbose:
-            self._console.print(Text(f"{event.renamed} datasets renamed out of the buffer", style="dim"))
+            self._say(f"{event.renamed} datasets renamed out of the buffer", "dim")
 
     @property
     def _sent_bytes(self) -> int:
@@ -181,8 +183,8 @@ class LiveConsole:
             return title
         grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(ratio=5, no_wrap=True, overflow="ellipsis")
-        grid.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
-        grid.add_column(ratio=3, min_width=8)
+        grid.add_column(ratio=4, no_wrap=True, overflow="ellipsis")
+        grid.add_column(ratio=2, min_width=8)
         for least in (20, 11, 7):
             grid.add_column(justify="right", no_wrap=True, min_width=least)
         for index, lane in sorted(self._lanes.items()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from ..events import Cleaned, Connected, Ended, Event, Finished, Notice, Opened, Started, Status
-from .text import line, summary
+from .text import line, printable, summary
 
 
 class PlainConsole:
@@ -44,5 +44,5 @@ class PlainConsole:
 
     def _line(self, text: str, to_err: bool = False) -> None:
         stream = self._err if to_err else self._out
-        stream.write("".join(char if char.isprintable() else " " for char in text) + "\n")
+        stream.write(printable(text) + "\n")
         stream.flush()

@@ -5,6 +5,11 @@ from __future__ import annotations
 from ..events import Ended, Outcome, Status
 
 
+def printable(text: str) -> str:
+    """``text`` on one line and without control characters: much of what is shown was said by another machine."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def size(count: float) -> str:
     """``1536`` -> ``1.5 KiB``."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
