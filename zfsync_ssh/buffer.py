@@ -19,6 +19,7 @@ from .dataset import MAX_NAME_CHARS, child_of, parent_of, pool_of
 SUFFIX = ".zfsyncbuffer"
 PATH_PROPERTY = "zfsync:path"
 
+_DIGEST_CHARS = 20
 _DIGEST_MARK = "H-"
 """Begins a digest name. No hexadecimal name has an H or a dash, so the two kinds cannot be confused."""
 
@@ -39,7 +40,7 @@ def decode(name: str) -> Optional[str]:
         child = bytes.fromhex(name).decode("utf-8")
     except ValueError:
         return None
-    return child if child.startswith("/") and encode(child) == name else None
+    return child if child.startswith("/") and all(child[1:].split("/")) and encode(child) == name else None
 
 
 def buffered_name(buffer: str, child: str, longest_snapshot: int) -> str:
@@ -50,7 +51,7 @@ def buffered_name(buffer: str, child: str, longest_snapshot: int) -> str:
     name = "%s/%s" % (buffer, encode(child))
     if len(name) + 1 + longest_snapshot <= MAX_NAME_CHARS:
         return name
-    return "%s/%s%s" % (buffer, _DIGEST_MARK, hashlib.sha256(child.encode("utf-8")).hexdigest()[:32])
+    return "%s/%s%s" % (buffer, _DIGEST_MARK, hashlib.sha256(child.encode("utf-8")).hexdigest()[:_DIGEST_CHARS])
 
 
 def child_waiting(buffer: str, name: str, path: str) -> Optional[str]:
@@ -102,7 +103,8 @@ def rename_plan(
             if source:
                 stuck.append(Stuck(child, "its parent %s%s is not there" % (root, parent)))
         elif len(root) + len(child) > MAX_NAME_CHARS:
-            stuck.append(Stuck(child, "its name would be longer than ZFS allows"))
+            if source:
+                stuck.append(Stuck(child, "its name would be longer than ZFS allows"))
         else:
             moves.append(Move(child, source))
             there.add(child)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import datetime
+import ipaddress
 import os
 import signal
 import socket
@@ -71,6 +72,9 @@ def parse_remote(text: str) -> Remote:
         host, found, dataset = where.partition(":")
     if not found or not host or "/" in host or (at and not user and where is rest):
         raise UsageError(f"{text!r} is not a target: give [USER@]HOST:DATASET, for example backup:pool/data.")
+    with contextlib.suppress(ValueError):
+        ipaddress.IPv6Address(where.rpartition(":")[0])
+        raise UsageError(f"{text!r} is not a target: put the IPv6 address in brackets, [ADDRESS]:DATASET.")
     if host.startswith("-") or user.startswith("-"):
         raise UsageError(f"{text!r} is not a target: no host or user begins with '-'.")
     return Remote(user or None, host, check_name(dataset))
@@ -140,7 +144,7 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
 def _target(arguments: argparse.Namespace) -> tuple[Remote, str]:
     """The target and its buffer, checked."""
     remote = parse_remote(arguments.target)
-    buffer = check_name(arguments.buffer) if arguments.buffer else default_buffer(remote.dataset)
+    buffer = check_name(arguments.buffer or default_buffer(remote.dataset))
     problem = check_buffer(remote.dataset, buffer)
     if problem:
         raise UsageError(f"{buffer} cannot be the buffer: {problem}.")

@@ -86,8 +86,10 @@ def decide(snapshots: Sequence[Snapshot], bookmarks: Iterable[Bookmark], target:
         if positions[target.newest] == len(snapshots) - 1:
             return Decision(UPTODATE, target.newest, discard=discard)
         return Decision(INCREMENTAL, target.newest, discard=discard)
-    if any(bookmark.guid == target.newest for bookmark in bookmarks):
-        return Decision(INCREMENTAL, target.newest, discard=discard)
+    mark = next((bookmark for bookmark in bookmarks if bookmark.guid == target.newest), None)
+    if mark is not None:
+        newer = mark.createtxg < snapshots[-1].createtxg
+        return Decision(INCREMENTAL if newer else UPTODATE, target.newest, discard=discard)
     return Decision(REFUSED, why="its newest snapshot there is not one of the source's")
 
 

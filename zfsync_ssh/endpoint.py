@@ -193,6 +193,8 @@ class LocalSource:
                 for line in lines.feed(chunk):
                     parser.feed(line)
             return await process.wait(), (await stderr).decode("utf-8", "replace")
+        except (ValueError, IndexError) as error:
+            raise ZfsError(f"zfs list on this machine printed a line that cannot be read: {error}.") from error
         finally:
             if process.returncode is None:
                 process.kill()

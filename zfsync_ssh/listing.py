@@ -76,8 +76,7 @@ class InventoryParser:
 
     def _add_dataset(self, name: str, values: List[str]) -> None:
         kind, guid, used, token, origin, encryption, placeholder, path = _unset(values)
-        own = name if name == self._buffer else child_of(self._root, name) or "/"
-        mine = placeholder == own
+        mine = placeholder == name  # what lies below inherits the property, but not that it fits
         dataset = Dataset(
             name, kind, int(guid), int(used or 0), token, origin, encryption not in ("", "off"), mine, path
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import zfs
+from .advice import advice, receive_failure
 from .agent import AgentClient
 from .concurrency import both, task_group
 from .dataset import Inventory, parent_of
@@ -147,9 +148,7 @@ class Push:
             plan = with_estimates(plan, await self._source.written(snapshots_to_send(plan)))
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
         self._settle_the_rest(plan)
-        if options.dry_run:
-            return
-        if plan.work or plan.waiting:
+        if (plan.work or plan.waiting) and not options.dry_run:
             await self._prepare(control, plan, target)
             if plan.work:
                 await self._send_all(control, plan)
@@ -189,21 +188,17 @@ class Push:
         """Make what the streams will need: the root's ancestors, placeholders that can be made now, the buffer."""
         self._present = set(target.datasets)
         operations = [Operation("ancestor", name) for name in plan.ancestors]
-        early = []
         for child in plan.placeholders:
             if parent_of(child) is None or parent_of(child) in self._present:
                 self._present.add(child)
-                early.append(child)
                 operations.append(Operation("placeholder", self._target.root + child))
         places = [place_for(item, self._target.buffer, self._present) for item in plan.work]
         if target.buffer is None and any(place.startswith(self._target.buffer + "/") for place in places):
             operations.append(Operation("buffer", self._target.buffer))
         for result in await control.apply(operations):
             if not result.ok:
-                advice = _ADVICE.get(result.code, "")
-                raise ZfsError(
-                    f"{self._target.host} cannot make the dataset {result.name}: {result.message}{advice}.", result.code
-                )
+                what = f"{self._target.host} cannot make the dataset {result.name}: {result.message}"
+                raise ZfsError(f"{what}{advice(result.code)}.", result.code)
 
     # -- the streams --
 
@@ -314,7 +309,7 @@ class Push:
         elif failed is not None and failed.code in _LOOK_AGAIN and not fresh:
             await self._look_again(lane, sent)
         elif failed is not None:
-            self._fail(sent, failed.code, failure(self._target.host, sent.item, sent.place, failed))
+            self._fail(sent, failed.code, receive_failure(self._target.host, sent.item, sent.place, failed))
         else:
             if sent.place == sent.item.target:
                 self._present.add(sent.item.child)
@@ -427,28 +422,6 @@ def ended(outcomes: Collection[Outcome], seconds: float, code: int) -> Ended:
     """The last event of a run."""
     counts = collections.Counter(outcome.status for outcome in outcomes)
     return Ended(dict(counts), sum(outcome.bytes for outcome in outcomes), seconds, code)
-
-
-_ADVICE = {
-    "no-space": "; free space there, or raise the quota, and the next run goes on where this one stopped",
-    "permission": "; log in as root, use --sudo, or grant the permission with 'zfs allow' there",
-    "busy": "; another receive or a mount holds it: try again when that has ended",
-    "feature": "; 'zpool upgrade' there enables the feature",
-    "pool": "; 'zpool status' there says why, 'zpool clear' resumes it",
-    "cut": "; the next run goes on where this one stopped",
-}
-
-
-def failure(host: str, item: Item, place: str, result: Result) -> str:
-    """The sentence for a receive that failed."""
-    where = f"{host}:{place}"
-    newest = next((step.base for step in item.steps if step.base), "")
-    if result.code == "modified" and newest:
-        return (
-            f"{where} was changed there since {newest}: keep the changes by renaming the dataset there, "
-            f"or lose them with 'zfs rollback {place}{newest}' there."
-        )
-    return f"{where} cannot be received: {result.message}{_ADVICE.get(result.code, '')}."
 
 
 def _question(item: Item, place: str, known: TargetState | None) -> Sync:

@@ -10,6 +10,7 @@ from .dataset import MAX_NAME_CHARS, Dataset, Inventory, Snapshot, ancestors_of,
 from .decision import (
     FULL,
     INCREMENTAL,
+    KINDS,
     NEW,
     REFUSED,
     RESUME,
@@ -173,17 +174,14 @@ def _divergence(dataset: Dataset, there: Dataset, host: str) -> str:
             f"{name} has no snapshot in common with {dataset.name}{same}: "
             f"rename it there, or choose another target, and a full copy will be made."
         )
-    newer = [snapshot for snapshot in there.snapshots if snapshot.createtxg > _txg(there, common)]
+    at = next(index for index, snapshot in enumerate(there.snapshots) if snapshot.guid == common.guid)
+    newer = there.snapshots[at + 1 :]
     same = f", of which @{impostors[-1].name} has the name but not the GUID of one here" if impostors else ""
     return (
         f"{name} has {len(newer)} snapshot{'s' * (len(newer) != 1)} after @{common.name}, the newest in common, that "
         f"{dataset.name} has not (newest: @{newer[-1].name}{same}): keep them by renaming the dataset there, "
         f"or lose them there with 'zfs rollback -r {there.name}@{common.name}'."
     )
-
-
-def _txg(there: Dataset, common: Snapshot) -> int:
-    return next(snapshot.createtxg for snapshot in there.snapshots if snapshot.guid == common.guid)
 
 
 def _steps(dataset: Dataset, decision: Decision) -> Iterator[Step]:
@@ -234,8 +232,12 @@ def replan(item: Item, decision: Decision, place: str) -> Item:
     state = item.state._replace(exists=decision.kind != NEW, newest=decision.base, token=decision.token)
     changed = replace(item, place=place, state=state, decision=decision, steps=())
     if decision.kind == REFUSED:
-        return replace(changed, code="diverged", problem=decision.why)
+        return replace(changed, code="diverged", problem=decision.why or "the agent refused it")
+    known = {snapshot.guid for snapshot in item.source.snapshots} | {mark.guid for mark in item.source.bookmarks}
+    needs_base = decision.base != 0 or decision.kind == UPTODATE
     try:
+        if decision.kind not in KINDS or (needs_base and decision.base not in known):
+            raise KeyError(decision.kind)
         return replace(changed, steps=tuple(_steps(item.source, decision)))
     except (KeyError, StopIteration, RuntimeError, BadToken) as error:
         raise RemoteProtocolError(f"answered a Sync of {item.source.name} with a base that is none") from error

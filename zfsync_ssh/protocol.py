@@ -252,6 +252,8 @@ class Connection:
     def _from_client(self, message: Message) -> None:
         if self._closing:
             raise _OutOfOrder(message, "after Close")
+        if not self._greeted and not self._agent:
+            raise _OutOfOrder(message, "before Hello")
         if isinstance(message, Ping):
             if len(self._pings) >= MAX_IN_FLIGHT:
                 raise _OutOfOrder(message, "with %d pings unanswered" % len(self._pings))
@@ -268,8 +270,6 @@ class Connection:
         owed = _ANSWERS.get(type(message))
         if owed is None:
             raise _OutOfOrder(message, "from a client")
-        if not self._greeted and not self._agent:
-            raise _OutOfOrder(message, "before Hello")
         if len(self._owed) >= MAX_IN_FLIGHT:
             raise _OutOfOrder(message, "with %d questions unanswered" % len(self._owed))
         self._owed.append(owed)

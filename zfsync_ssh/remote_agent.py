@@ -232,12 +232,10 @@ class Agent:
 
     def _apply(self, operation: Operation) -> Result:
         target, name = self._begun, operation.name
-        child = child_of(target.root, name)
         if operation.verb == "ancestor" and child_of(name, target.root):
             properties = [("canmount", "off")]
-        elif operation.verb == "placeholder" and child is not None:
-            # What lies below inherits the property; only where its value is the dataset's own child does it count.
-            properties = [("canmount", "off"), (zfs.PLACEHOLDER_PROPERTY, child or "/"), ("readonly", "on")]
+        elif operation.verb == "placeholder" and child_of(target.root, name) is not None:
+            properties = [("canmount", "off"), ("readonly", "on"), (zfs.PLACEHOLDER_PROPERTY, name)]
         elif operation.verb == "buffer" and name == target.buffer:
             # Told apart by this from a dataset of somebody else's that was named as the buffer: that one never goes.
             properties = [("canmount", "off"), ("mountpoint", "none"), ("readonly", "on")]

@@ -15,7 +15,8 @@ from .buffer import PATH_PROPERTY
 from .dataset import FILESYSTEM
 
 PLACEHOLDER_PROPERTY = "zfsync:placeholder"
-"""On a dataset that zfsync made to hold children. Its value is the child itself, because datasets below inherit it."""
+"""On a dataset that zfsync made to hold children. Its value is the dataset's own full name: what lies below inherits
+the property, and must not be taken for a placeholder itself."""
 
 MAX_ARGUMENT_BYTES = 96 << 10
 """Names on one command line: well below the 128 KiB that every system allows (Linux: MAX_ARG_STRLEN, ARG_MAX)."""
@@ -165,7 +166,8 @@ _CODES = (
 
 def classify(stderr: str) -> str:
     """The machine's word for why `zfs` refused; ``failed`` when it is none that is known here."""
-    return next((code for text, code in _CODES if text in stderr), "failed")
+    said = " ".join(stderr.split())  # zfs breaks its longer sentences into lines
+    return next((code for text, code in _CODES if text in said), "failed")
 
 
 def reason(stderr: str) -> str:

@@ -85,6 +85,11 @@ class World:
     def snapshot(self, name: str, child: str = "", recursive: bool = True) -> None:
         self.sender.run(["zfs", "snapshot", *(["-r"] if recursive else []), f"{self.source}{child}@{name}"])
 
+    def make_buffer(self) -> None:
+        """The buffer, as zfsync makes it."""
+        mark = f"zfsync:placeholder={self.buffer}"
+        self.receiver.run(["zfs", "create", "-o", "mountpoint=none", "-o", mark, self.buffer])
+
     # -- running zfsync --
 
     def argv(self, *options: str, target: str = "", user: str = "", source: str = "") -> list[str]:

@@ -16,11 +16,11 @@ import tempfile
 import time
 
 
-def zfs(*arguments):
+def zfs(*arguments: str) -> str:
     return subprocess.run(["zfs", *arguments], check=True, stdout=subprocess.PIPE).stdout.decode()
 
 
-def main(root):
+def main(root: str) -> None:
     kinds = dict(
         line.split("\t") for line in zfs("list", "-Hr", "-tfilesystem,volume", "-oname,type", root).splitlines()
     )
@@ -28,10 +28,10 @@ def main(root):
         name, guid = line.split("\t")
         dataset = name.split("@")[0]
         digest = of_filesystem(name) if kinds[dataset] == "filesystem" else of_volume(name)
-        print("%s\t%s\t%s" % (name[len(root) :], guid, digest))
+        print(f"{name[len(root) :]}\t{guid}\t{digest}")
 
 
-def of_filesystem(snapshot):
+def of_filesystem(snapshot: str) -> str:
     where = tempfile.mkdtemp()
     subprocess.run(["mount", "-t", "zfs", "-o", "ro", snapshot, where], check=True)
     try:
@@ -52,8 +52,8 @@ def of_filesystem(snapshot):
         os.rmdir(where)
 
 
-def of_volume(snapshot):
-    clone = snapshot.split("/")[0] + "/digest-%d" % os.getpid()
+def of_volume(snapshot: str) -> str:
+    clone = f"{snapshot.split('/')[0]}/digest-{os.getpid()}"
     zfs("clone", "-o", "readonly=on", snapshot, clone)
     try:
         digest = hashlib.sha256()
@@ -63,7 +63,7 @@ def of_volume(snapshot):
         zfs("destroy", clone)
 
 
-def device_of(volume):
+def device_of(volume: str) -> str:
     """The device of a volume, by asking each: without udev there are no links in /dev/zvol."""
     for _ in range(200):
         for device in glob.glob("/dev/zd*"):
@@ -74,7 +74,7 @@ def device_of(volume):
     raise SystemExit("no device of " + volume)
 
 
-def add_file(digest, path):
+def add_file(digest: "hashlib._Hash", path: str) -> None:
     with open(path, "rb") as file:
         while True:
             block = file.read(1 << 20)

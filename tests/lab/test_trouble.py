@@ -268,7 +268,9 @@ def test_a_second_run_to_the_same_target_is_told_who_has_it(world: World) -> Non
     big(world)
     running = world.start()
     running.wait_for_bytes(MEBIBYTE)
+    running.signal("STOP")
     second = world.push()
+    running.signal("CONT")
     assert second.status == 4
     assert_one_sentence(second, f"{world.target} is locked by zfsync on", f"pid {running.pid}", "since 20")
     assert running.wait().status == 0
@@ -283,7 +285,7 @@ def test_what_a_crash_leaves_in_the_buffer_is_put_into_place_by_hand(world: Worl
     assert world.push().status == 0
     # As after a crash just before cleanbuffer: the three datasets lie in the buffer, children as well as parents.
     names = {child: child.encode().hex().upper() for child in ("/a/b/c", "/a/b", "/a")}
-    world.receiver.run(["zfs", "create", "-o", "mountpoint=none", world.buffer])
+    world.make_buffer()
     for child, name in names.items():
         world.receiver.run(["zfs", "rename", "-u", world.target + child, f"{world.buffer}/{name}"])
     host = world.receiver.ssh_host
@@ -299,7 +301,7 @@ def test_a_push_goes_on_with_what_waits_in_the_buffer(world: World) -> None:
         world.write(child, 20)
     world.snapshot("1")
     assert world.push().status == 0
-    world.receiver.run(["zfs", "create", "-o", "mountpoint=none", world.buffer])
+    world.make_buffer()
     world.receiver.run(["zfs", "rename", "-u", f"{world.target}/a/b", f"{world.buffer}/2F612F62"])
     world.write("/a/b", 20, "more")
     world.snapshot("2")
@@ -312,7 +314,7 @@ def test_a_push_goes_on_with_what_waits_in_the_buffer(world: World) -> None:
 def test_what_cannot_leave_the_buffer_is_said(world: World) -> None:
     world.snapshot("1")
     assert world.push().status == 0
-    world.receiver.run(["zfs", "create", "-o", "mountpoint=none", world.buffer])
+    world.make_buffer()
     world.receiver.run(["zfs", "create", f"{world.buffer}/{b'/no/where'.hex().upper()}"])
     host = world.receiver.ssh_host
     run = world.run(["zfsync", "cleanbuffer", "--port", str(world.receiver.ssh_port), f"{host}:{world.target}"])

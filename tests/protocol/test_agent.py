@@ -368,9 +368,9 @@ def test_a_dataset_of_somebody_elses_that_serves_as_buffer_stays(talk: Talk) -> 
 
 def test_a_full_stream_takes_the_place_of_a_placeholder_only(talk: Talk) -> None:
     talk.receiver.create("dst/tree")
-    talk.receiver.create("dst/tree/p/below", **{"zfsync:placeholder": "/p"})
+    talk.receiver.create("dst/tree/p/below", **{"zfsync:placeholder": "dst/tree/p"})
     with talk.receiver.open() as state:
-        state["datasets"]["dst/tree/p"]["properties"]["zfsync:placeholder"] = "/p"
+        state["datasets"]["dst/tree/p"]["properties"]["zfsync:placeholder"] = "dst/tree/p"
     talk.begin()
     for child, kind in (("/p", FULL), ("/p/below", REFUSED)):
         answer = talk.ask(sync(child))

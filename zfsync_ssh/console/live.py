@@ -85,6 +85,8 @@ class LiveConsole:
         self._status = "connecting"
         self._title = ""
         self._planned = Planned(0, 0, 0)
+        self._in_flight: dict[str, int] = {}
+        """Bytes of datasets that were sent and have no outcome yet."""
         self._done_bytes = 0
         self._done = 0
         self._total_rate = Rate(0.0)
@@ -139,6 +141,7 @@ class LiveConsole:
 
     def _finished(self, outcome: Outcome) -> None:
         before = self._outcomes.get(outcome.source)
+        self._in_flight.pop(outcome.source, None)
         self._outcomes[outcome.source] = outcome
         if outcome.status is Status.FAILED:
             self._say(f"{outcome.source}: {outcome.message}", "red")
@@ -169,13 +172,16 @@ class LiveConsole:
             lane.rate.update(event.bytes, now)
             self._total_rate.update(self._sent_bytes, now)
         elif isinstance(event, SendEnded):
-            self._lanes[event.channel].current = None
+            lane = self._lanes[event.channel]
+            lane.current = None
+            self._in_flight[event.source] = lane.bytes
         elif isinstance(event, Cleaned) and event.renamed and self._verbose:
             self._say(f"{event.renamed} datasets renamed out of the buffer", "dim")
 
     @property
     def _sent_bytes(self) -> int:
-        return self._done_bytes + sum(lane.bytes for lane in self._lanes.values() if lane.current)
+        sending = sum(lane.bytes for lane in self._lanes.values() if lane.current)
+        return self._done_bytes + sum(self._in_flight.values()) + sending
 
     def _picture(self) -> RenderableType:
         title = Text.assemble((self._title, "bold"), "  ", (self._status, "dim"))

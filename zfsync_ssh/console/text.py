@@ -13,7 +13,7 @@ def printable(text: str) -> str:
 def size(count: float) -> str:
     """``1536`` -> ``1.5 KiB``."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
-        if count < 1024 or unit == "PiB":
+        if round(count, 1) < 1024 or unit == "PiB":
             break
         count /= 1024
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -21,7 +21,7 @@ def size(count: float) -> str:
 
 def duration(seconds: float) -> str:
     """``75.2`` -> ``1:15``; below a minute ``8.3 s``."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

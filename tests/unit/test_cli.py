@@ -1,0 +1,259 @@
+"""The command line: what it takes apart, what it refuses, and with which sentence."""
+
+from __future__ import annotations
+
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.strategies import names
+from zfsync_ssh import __version__, cli
+from zfsync_ssh.cli import Remote, main, parse_remote
+from zfsync_ssh.errors import EXIT_INTERRUPTED, UsageError, ZfsError
+
+# ---- targets ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "remote"),
+    [
+        ("backup:pool/data", (None, "backup", "pool/data")),
+        ("backup:pool", (None, "backup", "pool")),
+        ("root@backup.example.org:pool/data", ("root", "backup.example.org", "pool/data")),
+        ("192.0.2.1:pool", (None, "192.0.2.1", "pool")),
+        ("[2001:db8::1]:pool/data", (None, "2001:db8::1", "pool/data")),
+        ("me@[fe80::1%eth0]:pool/data", ("me", "fe80::1%eth0", "pool/data")),
+        ("backup:pool/a:b c", (None, "backup", "pool/a:b c")),
+        ("me@backup:pool/12:00", ("me", "backup", "pool/12:00")),
+        ("back-up:pool", (None, "back-up", "pool")),
+        ("my.name@b:pool", ("my.name", "b", "pool")),
+    ],
+)
+def test_a_target_is_taken_apart(text: str, remote: tuple[str | None, str, str]) -> None:
+    assert parse_remote(text) == Remote(*remote)
+
+
+hosts = st.text(string.ascii_letters + string.digits + ".-_", min_size=1, max_size=8).filter(
+    lambda host: host[0] != "-"
+)
+
+
+@given(st.none() | hosts, hosts | st.ip_addresses(v=6).map(str), names)
+def test_any_user_host_and_dataset_come_back(user: str | None, host: str, dataset: str) -> None:
+    where = f"[{host}]" if ":" in host else host
+    text = f"{user}@{where}:{dataset}" if user else f"{where}:{dataset}"
+    assert parse_remote(text) == Remote(user, host, dataset)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("pool/data", "give [USER@]HOST:DATASET, for example backup:pool/data."),
+        ("pool", "give [USER@]HOST:DATASET"),
+        ("", "give [USER@]HOST:DATASET"),
+        (":pool", "give [USER@]HOST:DATASET"),
+        ("@backup:pool", "give [USER@]HOST:DATASET"),
+        ("me@:pool", "give [USER@]HOST:DATASET"),
+        ("me@pool", "give [USER@]HOST:DATASET"),
+        ("[]:pool", "give [USER@]HOST:DATASET"),
+        ("[::1:pool", "give [USER@]HOST:DATASET"),
+        ("[::1]pool", "give [USER@]HOST:DATASET"),
+        ("a/b:pool", "give [USER@]HOST:DATASET"),
+        ("backup:", "it is empty"),
+        ("backup:/pool", "a pool's name begins with a letter"),
+        ("::1:pool", "give [USER@]HOST:DATASET"),
+        ("fe80::1:pool", "put the IPv6 address in brackets"),
+        ("backup:pool/a@snap", "it names a snapshot or bookmark"),
+        ("me@backup:pool/a#mark", "it names a snapshot or bookmark"),
+        ("backup:-pool", "a pool's name begins with a letter"),
+        ("-oProxyCommand=x:pool", "no host or user begins with '-'"),
+        ("me@-oProxyCommand=x:pool", "no host or user begins with '-'"),
+        ("-lroot@backup:pool", "no host or user begins with '-'"),
+        ("[-x]:pool", "no host or user begins with '-'"),
+    ],
+)
+def test_what_is_no_target_is_refused_with_the_reason(text: str, why: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_remote(text)
+    assert why in str(caught.value)
+
+
+@given(st.text(max_size=20) | st.text("ab:/@[]-#. ", max_size=12))
+def test_any_text_is_a_target_or_a_usage_error(text: str) -> None:
+    try:
+        remote = parse_remote(text)
+    except UsageError:
+        return
+    assert remote.host
+    assert remote.host[0] != "-"
+    assert remote.user is None or remote.user[0] != "-"
+    assert text.endswith(":" + remote.dataset)
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+
+def outcome(*argv: str) -> int:
+    """The exit code, however it is given."""
+    try:
+        return main(argv)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else -1
+
+
+PUSH = ("push", "tank/data", "backup:pool/data")
+ALONE = "it names a snapshot or bookmark; give the dataset alone."
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (("push", "tank//data", "backup:pool"), "'tank//data' is not a dataset: it has an empty part between slashes."),
+        (
+            ("push", "tank@a", "backup:pool"),
+            f"'tank@a' is not a dataset: {ALONE}",
+        ),
+        (("push", "tank", "pool"), "'pool' is not a target: give [USER@]HOST:DATASET, for example backup:pool/data."),
+        (("cleanbuffer", "pool"), "'pool' is not a target: give [USER@]HOST:DATASET, for example backup:pool/data."),
+        (("cleanbuffer", "backup:1"), "'1' is not a dataset: a pool's name begins with a letter."),
+        ((*PUSH, "--channels", "0"), "--channels 0 is not possible: give 1 or more."),
+        ((*PUSH, "--channels=-3"), "--channels -3 is not possible: give 1 or more."),
+        ((*PUSH, "--port", "0"), "0 is not a port: give one from 1 to 65535."),
+        ((*PUSH, "-p", "65536"), "65536 is not a port: give one from 1 to 65535."),
+        ((*PUSH, "--identity", "/no/such/key"), "There is no key /no/such/key."),
+        (
+            (*PUSH, "--buffer", "pool/a@b"),
+            f"'pool/a@b' is not a dataset: {ALONE}",
+        ),
+        (
+            (*PUSH, "--buffer", "other/x"),
+            "other/x cannot be the buffer: it has to be in the target's pool, pool, because a "
+            "rename cannot leave a pool.",
+        ),
+        ((*PUSH, "--buffer", "pool/data"), "pool/data cannot be the buffer: the target lies inside it."),
+        (
+            (*PUSH, "--remote-python", "it's"),
+            '"it\'s" cannot be the remote python: give a plain path, or a name on the PATH there.',
+        ),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2_and_one_sentence(
+    argv: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome(*argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"zfsync: {sentence}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        ((), "the following arguments are required: COMMAND"),
+        (("shove",), "invalid choice: 'shove'"),
+        (("push",), "the following arguments are required: SOURCE, [USER@]HOST:TARGET"),
+        (("push", "tank"), "the following arguments are required: [USER@]HOST:TARGET"),
+        (("cleanbuffer",), "the following arguments are required: [USER@]HOST:TARGET"),
+        ((*PUSH, "--channels", "many"), "invalid int value: 'many'"),
+        ((*PUSH, "--port", "ssh"), "invalid int value: 'ssh'"),
+        ((*PUSH, "more"), "unrecognized arguments: more"),
+        ((*PUSH, "--no-such-option"), "unrecognized arguments: --no-such-option"),
+        (("cleanbuffer", "backup:pool", "--dry-run"), "unrecognized arguments: --dry-run"),
+    ],
+)
+def test_what_the_parser_refuses_ends_with_2_and_its_reason_last(
+    argv: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome(*argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err.splitlines()[-1]
+    assert "usage: zfsync" in err
+
+
+def test_a_key_that_is_there_is_no_reason_to_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = tmp_path / "key"
+    key.touch()
+    assert outcome(*PUSH, "--identity", str(key), "--remote-python", "!") == 2
+    assert "There is no key" not in capsys.readouterr().err
+
+
+def test_verbose_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome("push", "tank//", "backup:pool", "--verbose") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback (most recent call last):")
+    assert err.splitlines()[-1].startswith("zfsync: 'tank//' is not a dataset")
+
+
+# ---- how it ends -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), EXIT_INTERRUPTED, "zfsync: interrupted: the next run goes on where this one stopped.\n"),
+        (ZfsError("it said \x1b]0;x\x07\nand more"), 7, "zfsync: it said  ]0;x  and more\n"),
+        (ZfsError("there has no pool x."), 7, "zfsync: there has no pool x.\n"),
+    ],
+)
+def test_an_error_has_its_exit_code(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_run", run)
+    assert outcome(*PUSH) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_run_that_ends_has_the_code_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_run", lambda *_: 3)
+    assert outcome(*PUSH) == 3
+    assert outcome("cleanbuffer", "backup:pool") == 3
+
+
+# ---- help ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "example"), [("push", "zfsync push tank/data"), ("cleanbuffer", "zfsync cleanbuffer")]
+)
+def test_the_help_of_a_command_has_an_example_that_its_parser_takes(
+    command: str, example: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outcome(command, "--help") == 0
+    out = capsys.readouterr().out
+    assert "exit codes:" in out
+    examples = [line.split() for line in out.splitlines() if line.startswith(f"  zfsync {command} ")]
+    assert examples
+    for words in examples:
+        arguments = cli._parser().parse_args(words[1:])
+        assert parse_remote(arguments.target).dataset
+
+
+def test_the_help_of_the_program_names_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome("--help") == 0
+    out = capsys.readouterr().out
+    assert "push" in out
+    assert "cleanbuffer" in out
+    assert "example" in out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome("--version") == 0
+    assert capsys.readouterr().out == f"zfsync {__version__}\n"
+
+
+def test_the_package_runs_as_a_module() -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "zfsync_ssh", "push", "tank//", "backup:pool"], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("zfsync: 'tank//' is not a dataset")

@@ -1,0 +1,116 @@
+"""Commands of this machine: run to their end, read as they go, fed with a stream."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from zfsync_ssh.process import Completed, Listing, Receiver, environment, run
+
+PIPE_BYTES = 64 << 10
+
+
+def python(program: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", "-c", "import sys, os\n" + program, *arguments)
+
+
+def sh(program: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", program)
+
+
+def test_a_command_is_run_to_its_end() -> None:
+    assert run(sh("echo out; echo err >&2; exit 3")) == Completed(3, "out\n", "err\n")
+
+
+def test_a_command_that_is_not_there_has_status_127_and_says_so() -> None:
+    done = run(("/no/such/zfs", "list"))
+    assert done == Completed(127, "", "cannot run '/no/such/zfs': No such file or directory")
+
+
+def test_a_command_that_was_killed_has_a_negative_status() -> None:
+    assert run(sh("kill -9 $$")).status == -9
+
+
+def test_what_is_no_text_can_be_read_all_the_same() -> None:
+    assert run(sh(r"printf '\377x'")).stdout == "\ufffdx"
+
+
+def test_a_command_reads_nothing_and_so_never_asks() -> None:
+    assert run(("cat",)) == Completed(0, "", "")
+
+
+def test_messages_are_in_english_and_sbin_is_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGUAGE", "de")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("PATH", "/opt/mine")
+    made = environment()
+    assert (made["LC_ALL"], made["LANGUAGE"]) == ("C", "C")
+    assert made["PATH"].split(":")[0] == "/opt/mine"
+    assert {"/usr/sbin", "/usr/local/sbin"} <= set(made["PATH"].split(":"))
+    monkeypatch.delenv("PATH")
+    assert "/usr/sbin" in environment()["PATH"].split(":")
+
+
+# ---- listings --------------------------------------------------------------------------------------------------------
+
+
+def test_listings_are_read_one_after_the_other() -> None:
+    # The second writes more than a pipe holds.
+    with Listing([sh("echo a"), python("sys.stdout.write('b' * 300_000)")]) as listing:
+        assert b"".join(listing) == b"a\n" + b"b" * 300_000
+    assert (listing.status, listing.stderr) == (0, "")
+
+
+def test_a_listing_tells_the_worst_status_and_all_complaints() -> None:
+    with Listing([sh("echo one >&2; exit 1"), sh("echo two >&2; exit 5"), ("/no/such/zfs",)]) as listing:
+        assert b"".join(listing) == b""
+    assert listing.status == 127
+    assert listing.stderr == "one\ntwo\ncannot run '/no/such/zfs': No such file or directory"
+
+
+def test_complaints_of_any_length_do_not_block_a_listing() -> None:
+    with Listing([python("sys.stderr.write('x' * 300_000); print('done')")]) as listing:
+        assert b"".join(listing) == b"done\n"
+    assert set(listing.stderr) == {"x"}
+    assert len(listing.stderr) == 64 << 10
+
+
+def test_a_listing_that_is_left_early_leaves_no_process() -> None:
+    with Listing([sh("echo $$; exec tail -f /dev/null")]) as listing:
+        pid = int(next(iter(listing)))
+        os.kill(pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+# ---- receivers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_receiver_gets_the_whole_stream() -> None:
+    with Receiver(python("sys.stderr.write(str(len(sys.stdin.buffer.read())))"), PIPE_BYTES) as receiver:
+        assert receiver.write(b"x" * 300_000)
+        assert receiver.write(b"y")
+        assert receiver.finish() == Completed(0, "", "300001")
+        assert receiver.finish() == Completed(0, "", "300001")  # asking again does no harm
+
+
+def test_a_receiver_that_has_ended_takes_no_more() -> None:
+    with Receiver(sh("echo full >&2; exit 1"), PIPE_BYTES) as receiver:
+        while receiver.write(b"x" * 100_000):
+            pass
+        assert receiver.finish() == Completed(1, "", "full\n")
+
+
+def test_a_receiver_that_is_not_there_takes_nothing() -> None:
+    with Receiver(("/no/such/zfs",), PIPE_BYTES) as receiver:
+        assert not receiver.write(b"x")
+        assert receiver.finish().status == 127
+
+
+def test_leaving_a_receiver_ends_its_stream_and_waits(tmp_path: Path) -> None:
+    with Receiver(sh(f"wc -c > '{tmp_path}/count'"), PIPE_BYTES) as receiver:
+        receiver.write(b"12345")
+    assert (tmp_path / "count").read_text().strip() == "5"

@@ -1,0 +1,190 @@
+"""Command lines of `zfs`, and what its messages mean."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.strategies import names
+from zfsync_ssh import zfs
+from zfsync_ssh.dataset import FILESYSTEM, VOLUME
+from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Stream, batches, classify, reason
+
+COLUMNS = "name,type,guid,used,receive_resume_token,origin,encryption,zfsync:placeholder,zfsync:path"
+
+
+# ---- argument lists --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (zfs.list_datasets(["p/a", "p/b"]), f"list -Hp -r -t filesystem,volume -o {COLUMNS} p/a p/b"),
+        (zfs.list_datasets(["p/a"], recursive=False), f"list -Hp -d0 -t filesystem,volume -o {COLUMNS} p/a"),
+        (zfs.list_snapshots(["p/a", "p/b"]), "list -Hp -r -t snapshot,bookmark -o name,guid,createtxg p/a p/b"),
+        (zfs.list_snapshots(["p/a"], False), "list -Hp -d1 -t snapshot,bookmark -o name,guid,createtxg p/a"),
+        (zfs.list_existing(["p", "p/a"]), "list -H -d0 -t filesystem,volume -o name p p/a"),
+        (zfs.list_written(["p/a@1", "p/a@2"]), "list -Hp -t snapshot -o name,written p/a@1 p/a@2"),
+        (zfs.send(Stream("p/a", "2")), "send -L -e -c p/a@2"),
+        (zfs.send(Stream("p/a", "2", "@1")), "send -L -e -c -I @1 p/a@2"),
+        (zfs.send(Stream("p/a", "2", "#1")), "send -L -e -c -i #1 p/a@2"),
+        (zfs.send(Stream("p/a", "2", raw=True)), "send -w p/a@2"),
+        (zfs.send(Stream("p/a", "2", "@1", raw=True)), "send -w -I @1 p/a@2"),
+        (zfs.send(Stream("p/a", "2", "#1", raw=True)), "send -w -i #1 p/a@2"),
+        (zfs.send(Stream("p/a", "2", "@1", raw=True, token="1-2-3-4")), "send -t 1-2-3-4"),
+        (zfs.receive("p/t"), "receive -s -u p/t"),
+        (zfs.receive("p/t", force=True), "receive -s -u -F p/t"),
+        (
+            zfs.receive("p/t", [("canmount", "noauto"), ("readonly", "on")], True),
+            "receive -s -u -F -o canmount=noauto -o readonly=on p/t",
+        ),
+        (zfs.abort_receive("p/t"), "receive -A p/t"),
+        (zfs.create("p/t", []), "create -u p/t"),
+        (zfs.create("p/t", [("canmount", "off"), ("a:b", "c")]), "create -u -o canmount=off -o a:b=c p/t"),
+        (zfs.rename("p/x", "p/t", FILESYSTEM), "rename -u p/x p/t"),
+        (zfs.rename("p/x", "p/t", VOLUME), "rename p/x p/t"),
+        (zfs.inherit("zfsync:path", ["p/a", "p/b"]), "inherit zfsync:path p/a p/b"),
+        (zfs.destroy_empty("p/t"), "destroy p/t"),
+    ],
+)
+def test_a_command_line_is_exactly_this(arguments: tuple[str, ...], line: str) -> None:
+    assert list(arguments) == line.split(" ")
+
+
+def test_a_name_with_spaces_is_one_argument() -> None:
+    assert zfs.receive("p/a b", [("zfsync:path", "/a b")])[-3:] == ("-o", "zfsync:path=/a b", "p/a b")
+    assert zfs.send(Stream("p/a b", "x y", "@u v"))[-2:] == ("@u v", "p/a b@x y")
+
+
+@given(names, names)
+def test_a_name_is_never_taken_for_an_option(one: str, other: str) -> None:
+    lines = (
+        zfs.list_datasets([one]), zfs.list_snapshots([one]), zfs.list_existing([one]), zfs.list_written([one + "@-x"]),
+        zfs.send(Stream(one, "-x")), zfs.send(Stream(one, "-x", "@-y")), zfs.receive(one), zfs.abort_receive(one),
+        zfs.create(one, [("canmount", "off")]), zfs.rename(one, other, VOLUME), zfs.inherit("zfsync:path", [one]),
+        zfs.destroy_empty(one),
+    )  # fmt: skip
+    for line in lines:
+        named = [argument for argument in line if argument.startswith((one, other))]
+        assert named
+        assert not any(argument.startswith("-") for argument in named)
+
+
+def test_nothing_is_ever_destroyed_with_what_hangs_on_it() -> None:
+    assert not any(argument.startswith("-") for argument in zfs.destroy_empty("p/t"))
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 40_000)))
+def test_batches_are_all_the_names_in_order_and_each_fits(lengths: list[int]) -> None:
+    all_names = [chr(ord("a") + at % 26) * length for at, length in enumerate(lengths)]
+    cut = list(batches(all_names))
+    assert [name for batch in cut for name in batch] == all_names
+    for batch in cut:
+        assert batch
+        assert len(" ".join(batch)) <= MAX_ARGUMENT_BYTES
+    for batch, following in itertools.pairwise(cut):
+        assert len(" ".join([*batch, following[0]])) > MAX_ARGUMENT_BYTES
+
+
+def test_a_name_beyond_all_limits_goes_by_itself() -> None:
+    huge = "x" * (MAX_ARGUMENT_BYTES + 1)
+    assert list(batches(["a", huge, "b"])) == [["a"], [huge], ["b"]]
+
+
+def test_a_batch_is_filled_to_the_last_byte() -> None:
+    assert list(batches(["a" * (MAX_ARGUMENT_BYTES - 2), "b"])) == [["a" * (MAX_ARGUMENT_BYTES - 2), "b"]]
+    assert [len(batch) for batch in batches(["a" * (MAX_ARGUMENT_BYTES - 1), "b"])] == [1, 1]
+    most = MAX_ARGUMENT_BYTES // 2
+    assert [len(batch) for batch in batches(["x"] * (2 * most + 1))] == [most, most, 1]
+
+
+def test_a_batch_leaves_room_for_the_rest_of_the_command_line() -> None:
+    longest = zfs.list_written(["x" * MAX_ARGUMENT_BYTES])
+    assert len(" ".join(longest)) + 1024 < 128 << 10
+
+
+def test_no_names_make_no_batch() -> None:
+    assert list(batches([])) == []
+
+
+# ---- messages --------------------------------------------------------------------------------------------------------
+
+CUT = (
+    "cannot receive new filesystem stream: checksum mismatch or incomplete stream.\n"
+    "Partially received snapshot is saved.\n"
+    "A resuming stream can be generated on the sending system by running:\n"
+    "    zfs send -t 1-df73b11db-e8-789c6360"
+)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "code"),
+    [
+        ("cannot open 'p/nope': dataset does not exist", "missing"),
+        (
+            "cannot receive new filesystem stream: destination 'p/t/x' exists\nmust specify -F to overwrite it",
+            "exists",
+        ),
+        (CUT, "cut"),
+        (
+            "cannot receive incremental stream: destination p/t/part contains partially-complete state from "
+            '"zfs receive -s".',
+            "partial",
+        ),
+        (
+            "cannot receive incremental stream: destination p/t/part has been modified\nsince most recent snapshot",
+            "modified",
+        ),
+        (
+            "cannot open 'p/no': dataset does not exist\n"
+            "cannot receive new filesystem stream: unable to restore to destination",
+            "missing",
+        ),
+        ("cannot receive: invalid stream (bad magic number)", "failed"),
+        ("cannot receive: failed to read from stream", "cut"),
+        ("cannot resume send: resume token is corrupt (invalid format)", "partial"),
+        (
+            "cannot receive new filesystem stream: property 'canmount' does not apply to datasets of this type",
+            "failed",
+        ),
+        ("cannot receive new filesystem stream: out of space", "no-space"),
+        ("cannot create 'p/t': permission denied", "permission"),
+        ("cannot destroy 'p/t': dataset is busy", "busy"),
+        ("sudo: a password is required", "permission"),
+        ("cannot run 'zfs': No such file or directory", "no-zfs"),
+        ("The ZFS modules cannot be auto-loaded.", "no-zfs"),
+        ("cannot open 'q': no such pool 'q'", "missing"),
+        ("", "failed"),
+    ],
+)
+def test_a_message_has_its_code(stderr: str, code: str) -> None:
+    assert classify(stderr) == code
+
+
+@given(st.text(max_size=60))
+def test_any_message_has_a_code_and_a_reason_on_one_line(stderr: str) -> None:
+    assert classify(stderr)
+    assert len(reason(stderr).splitlines()) == 1
+
+
+def test_a_reason_is_what_was_said_on_one_line() -> None:
+    assert reason("cannot open 'p': it\n\n  is gone  \n") == "cannot open 'p': it is gone"
+
+
+def test_a_reason_leaves_out_the_advice_on_resuming() -> None:
+    assert reason(CUT) == "cannot receive new filesystem stream: checksum mismatch or incomplete stream."
+
+
+def test_a_reason_is_short() -> None:
+    assert reason("\n".join("abcdefgh")) == "a b c d"
+
+
+@pytest.mark.parametrize("stderr", ["", "\n", " \n \n"])
+def test_silence_is_a_reason_as_well(stderr: str) -> None:
+    assert reason(stderr) == "it said nothing"
