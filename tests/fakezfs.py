@@ -40,14 +40,18 @@ class State:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[dict[str, Any]]:
-        """The state as a dict, exclusively; changes are kept."""
-        with open(self.path, "r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            state: dict[str, Any] = json.load(file)
+        """The state as a dict, exclusively; changes are kept, whole or not at all."""
+        with open(self.path + ".lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with open(self.path) as file:
+                before = file.read()
+            state: dict[str, Any] = json.loads(before)
             yield state
-            file.seek(0)
-            file.truncate()
-            json.dump(state, file)
+            after = json.dumps(state)
+            if after != before:
+                with open(self.path + ".new", "w") as file:
+                    file.write(after)
+                os.replace(self.path + ".new", self.path)
 
     # -- what tests do to it --
 

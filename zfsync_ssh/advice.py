@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .dataset import Host
 from .messages import Result
 from .plan import Item
 
@@ -21,9 +22,9 @@ def advice(code: str) -> str:
     return _ADVICE.get(code, "")
 
 
-def receive_failure(host: str, item: Item, place: str, result: Result) -> str:
+def receive_failure(host: Host, item: Item, place: str, result: Result) -> str:
     """The sentence for a receive that failed."""
-    where = f"{host}:{place}"
+    where = host.at(place)
     newest = next((step.base for step in item.steps if step.base), "")
     if result.code == "modified" and newest:
         return (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from . import bootstrap
 from .channel import Channel
-from .dataset import Inventory
+from .dataset import Host, Inventory
 from .errors import AgentError, LockedError, RemoteProtocolError, ZfsError
 from .listing import InventoryParser, Lines
 from .messages import (
@@ -29,13 +29,15 @@ from .messages import (
     Hello,
     Listed,
     Lock,
+    Measure,
     Message,
     Operation,
+    Output,
     Ping,
     Pong,
     Result,
     Results,
-    Rows,
+    Send,
 )
 from .messages import Inventory as InventoryMessage
 from .protocol import Connection
@@ -44,19 +46,20 @@ HELLO_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
 PING_SECONDS = 30.0
 """How often each agent hears from us: see `zfsync_ssh.remote_agent.MAX_SILENCE_SECONDS`."""
-MAX_INVENTORY_BYTES = 1 << 30
-"""Of text, decompressed: some ten million snapshots. More is no inventory."""
+MAX_LISTING_BYTES = 1 << 30
+"""Of text, decompressed: some ten million snapshots. More is no listing."""
 
 
 class AgentClient:
     """One agent, over one channel. `start` it; then `ask`; at last `close` it."""
 
-    def __init__(self, channel: Channel, host: str) -> None:
+    def __init__(self, channel: Channel, host: Host) -> None:
         self.channel = channel
         self.host = host
         self._connection = Connection(agent=False)
         self._waiting: collections.deque[asyncio.Future[Message]] = collections.deque()
-        self._rows: Callable[[bytes], None] | None = None
+        self._take: Callable[[bytes], None] | None = None
+        self._outlet: Channel | None = None
         self._results: list[Result] = []
         self._hello: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
@@ -96,6 +99,7 @@ class AgentClient:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         if self._error is not None:
             future.set_exception(self._error)
+            future.exception()  # whoever asked may be cancelled before it looks: that is no reason for a complaint
         else:
             self._write(message)
             self._waiting.append(future)
@@ -107,18 +111,24 @@ class AgentClient:
             self._write(message)
 
     @property
+    def gone(self) -> bool:
+        """Whether the agent has ended, or the way to it."""
+        return self._error is not None
+
+    @property
     def streaming(self) -> bool:
         """Whether a Stream is open."""
         return self._connection.streaming
 
     async def close(self) -> None:
         """Say goodbye and wait for the agent's end, if it is still there. Never fails."""
-        if self._error is None and not self._connection.streaming:
+        if self._error is None and self._hello.done() and not self._connection.streaming:
             with contextlib.suppress(AgentError, TimeoutError):
                 await asyncio.wait_for(self.ask(Close()), CLOSE_SECONDS)
         self.channel.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.channel.wait_ended(), CLOSE_SECONDS)
+        if self._hello.done():  # what never said hello may never end either: the connection will be closed on it
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.channel.wait_ended(), CLOSE_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -136,9 +146,9 @@ class AgentClient:
         result = await self.result(Lock(owner))
         if not result.ok and result.code == "locked":
             holder = result.message or "a run that did not say its name"
-            raise LockedError(f"{self.host}:{root} is locked by {holder}: wait for it to end, or end it.")
+            raise LockedError(f"{self.host.at(root)} is locked by {holder}: wait for it to end, or end it.")
         if not result.ok:
-            raise AgentError(f"{self.host}:{root} cannot be locked: {result.message}.")
+            raise AgentError(f"{self.host.at(root)} cannot be locked: {result.message}.")
 
     async def result(self, message: Message) -> Result:
         """Ask something that is answered with a Result."""
@@ -161,8 +171,32 @@ class AgentClient:
         return done
 
     async def inventory(self, root: str, buffer: str, recursive: bool) -> Inventory:
-        """The target's inventory; `ZfsError` when it cannot be listed."""
-        parser, lines, inflate = InventoryParser(root, buffer), Lines(), zlib.decompressobj()
+        """What there is; `ZfsError` when it cannot be listed."""
+        parser = InventoryParser(root, buffer)
+        answer = await self._listing(InventoryMessage(recursive), parser.feed)
+        if not answer.ok:
+            raise ZfsError(_cannot_list(self.host, root, answer), answer.code)
+        return parser.finish(answer.ancestors)
+
+    async def measure(self, snapshots: Sequence[str]) -> list[str]:
+        """The lines of `zfsync_ssh.zfs.list_written` for ``CHILD@NAME`` each."""
+        found: list[str] = []
+        await self._listing(Measure(tuple(snapshots)), found.append)
+        return found
+
+    async def send_stream(self, question: Send, take: Callable[[bytes], None], outlet: Channel) -> Result:
+        """Have the agent run `zfs send`, and hand on its stream, no faster than ``outlet`` takes it."""
+        self._outlet = outlet
+        try:
+            answer = await self._ask_for_output(question, take)
+        finally:
+            self._outlet = None
+        assert isinstance(answer, Result)
+        return answer
+
+    async def _listing(self, question: InventoryMessage | Measure, feed: Callable[[str], object]) -> Listed:
+        """Ask for lines and feed each to ``feed``, decompressed, as they come."""
+        lines, inflate = Lines(), zlib.decompressobj()
         total = 0
 
         def take(payload: bytes) -> None:
@@ -171,20 +205,24 @@ class AgentClient:
                 try:
                     text = inflate.decompress(payload, 1 << 20)
                     for line in lines.feed(text):
-                        parser.feed(line)
+                        feed(line)
                 except (ValueError, IndexError, zlib.error) as error:
-                    raise RemoteProtocolError(f"sent an inventory that cannot be read: {error}") from error
+                    raise RemoteProtocolError(f"sent a listing that cannot be read: {error}") from error
                 payload = inflate.unconsumed_tail
                 total += len(text)
-                if total > MAX_INVENTORY_BYTES:
-                    raise RemoteProtocolError(f"sent an inventory of more than {MAX_INVENTORY_BYTES >> 20} MiB")
+                if total > MAX_LISTING_BYTES:
+                    raise RemoteProtocolError(f"sent a listing of more than {MAX_LISTING_BYTES >> 20} MiB")
 
-        self._rows = take
-        answer = await self.ask(InventoryMessage(recursive))
+        answer = await self._ask_for_output(question, take)
         assert isinstance(answer, Listed)
-        if not answer.ok:
-            raise ZfsError(_cannot_list(self.host, root, answer), answer.code)
-        return parser.finish(answer.ancestors)
+        return answer
+
+    async def _ask_for_output(self, question: Message, take: Callable[[bytes], None]) -> Message:
+        self._take = take
+        try:
+            return await self.ask(question)
+        finally:
+            self._take = None
 
     # -- inside --
 
@@ -211,6 +249,8 @@ class AgentClient:
             while True:
                 while (message := self._connection.next_message()) is not None:
                     self._deliver(message)
+                    if self._outlet is not None and self._outlet.paused:
+                        await self._outlet.drain()
                 data = await self.channel.read()
                 self._connection.receive(data)
                 if not data and self._connection.next_message() is None:
@@ -223,9 +263,9 @@ class AgentClient:
             self._hello.set_result(message)
         elif isinstance(message, Failure):
             raise AgentError(f"The agent on {self.host} gave up: {message.message}.")
-        elif isinstance(message, Rows):
-            if self._rows is not None:
-                self._rows(message.payload)
+        elif isinstance(message, Output):
+            if self._take is not None:
+                self._take(message.payload)
         elif isinstance(message, Results) and message.more:
             self._results += message.results
         elif not isinstance(message, Pong):
@@ -241,7 +281,7 @@ class AgentClient:
         for future in (self._hello, *self._waiting):
             if not future.done():
                 future.set_exception(error)
-                future.exception()  # nobody may be waiting: that is no reason for a complaint
+                future.exception()  # likewise
         self._waiting.clear()
         self.channel.close()
 
@@ -260,12 +300,12 @@ class AgentClient:
                 self._write(Ping(self._pings))
 
 
-def _cannot_list(host: str, root: str, answer: Listed) -> str:
+def _cannot_list(host: Host, root: str, answer: Listed) -> str:
     if answer.code == "no-zfs":
-        return f"{host} has no working zfs: {answer.message}."
+        return f"There is no working zfs on {host}: {answer.message}."
     if answer.code == "permission":
         return (
             f"{host} does not let this user run zfs: {answer.message}; "
             f"log in as root, use --sudo, or see 'zfs allow' there."
         )
-    return f"{host}:{root} cannot be listed: {answer.message}."
+    return f"{host.at(root)} cannot be listed: {answer.message}."

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import __version__, bootstrap
 from .buffer import check_buffer, default_buffer
-from .dataset import check_name
+from .dataset import Host, check_name
 from .errors import EXIT_INTERRUPTED, UsageError, ZfsyncError
 
 if TYPE_CHECKING:
-    from .endpoint import AgentTarget
+    from .endpoint import Endpoint
     from .events import Observer
 
 _EXIT_CODES = """\
@@ -42,6 +42,14 @@ examples:
   zfsync push tank/data backup:pool/data
   zfsync push --dry-run tank/data root@backup.example.org:pool/data
   zfsync push --sudo --identity ~/.ssh/zfsync --channels 8 tank/data zfsync@backup:pool/data
+  zfsync push tank/data usbdisk/data          # to another pool of this machine
+  zfsync push web:tank/data backup:pool/web   # between two others, through this one
+"""
+
+_PULL_EXAMPLES = """\
+examples:
+  zfsync pull web:tank/data pool/web
+  zfsync pull --dry-run root@web.example.org:tank/data pool/web
 """
 
 _CLEAN_EXAMPLES = """\
@@ -50,34 +58,37 @@ example:
 """
 
 
-class Remote(NamedTuple):
-    """``[USER@]HOST:DATASET``, taken apart."""
+class Location(NamedTuple):
+    """``[[USER@]HOST:]DATASET``, taken apart. Without a host it is on this machine."""
 
     user: str | None
     host: str
     dataset: str
 
 
-def parse_remote(text: str) -> Remote:
-    """Take ``[USER@]HOST:DATASET`` apart; HOST may be an IPv6 address in brackets. `UsageError` for anything else."""
-    where = text
-    user, at, rest = text.partition("@")
-    if at and "/" not in user and ":" not in user:
-        where = rest
-    else:
-        user = ""
+def parse_location(text: str) -> Location:
+    """Take ``[[USER@]HOST:]DATASET`` apart; HOST may be an IPv6 address in brackets. `UsageError` for anything else.
+
+    A colon before the first slash ends a host's name, as with scp.
+    """
+    before = text.partition("/")[0]
+    if ":" not in before and "[" not in before:
+        return Location(None, "", check_name(text))
+    user, at, where = text.partition("@")
+    if not at or ":" in user or "/" in user:
+        user, at, where = "", "", text
     if where.startswith("["):
         host, found, dataset = where[1:].partition("]:")
     else:
         host, found, dataset = where.partition(":")
-    if not found or not host or "/" in host or (at and not user and where is rest):
-        raise UsageError(f"{text!r} is not a target: give [USER@]HOST:DATASET, for example backup:pool/data.")
+    if not found or not host or (at and not user):
+        raise UsageError(f"{text!r} is no place: give [USER@]HOST:DATASET, for example backup:pool/data.")
     with contextlib.suppress(ValueError):
         ipaddress.IPv6Address(where.rpartition(":")[0])
-        raise UsageError(f"{text!r} is not a target: put the IPv6 address in brackets, [ADDRESS]:DATASET.")
+        raise UsageError(f"{text!r} is no place: put the IPv6 address in brackets, [ADDRESS]:DATASET.")
     if host.startswith("-") or user.startswith("-"):
-        raise UsageError(f"{text!r} is not a target: no host or user begins with '-'.")
-    return Remote(user or None, host, check_name(dataset))
+        raise UsageError(f"{text!r} is no place: no host or user begins with '-'.")
+    return Location(user or None, host, check_name(dataset))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,23 +101,35 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"zfsync {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    what = (
+        "Sends SOURCE and every dataset below it: full where the target has none, else all snapshots after the newest "
+        "one in common, known by its GUID. Nothing at the target is ever destroyed or rolled back."
+    )
 
     push = commands.add_parser(
         "push",
         help="bring a tree of datasets on another host up to date",
-        description="Sends SOURCE and every dataset below it: full where the target has none, else all snapshots after "
-        "the newest one in common, known by its GUID. Nothing at the target is ever destroyed or rolled back.",
+        description=f"{what} Either end may be on this machine or another one; between two others the streams go "
+        "through this machine.",
         epilog=f"{_PUSH_EXAMPLES}\n{_EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    push.add_argument("source", metavar="SOURCE", help="the dataset on this machine, e.g. tank/data")
-    _add_target(push)
-    push.add_argument(
-        "--channels", type=int, default=4, metavar="N", help="datasets in flight at once over the one connection (4)"
-    )
-    push.add_argument("--no-recursive", action="store_true", help="SOURCE alone, without the datasets below it")
-    push.add_argument("-n", "--dry-run", action="store_true", help="show what would be sent, and why; change nothing")
+    push.add_argument("source", metavar="SOURCE", help="the dataset to send, e.g. tank/data; [USER@]HOST:SOURCE too")
+    _add_target(push, "TARGET", "where to, e.g. backup:pool/data; a dataset on this machine too")
+    _add_choices(push)
     push.set_defaults(run=_push)
+
+    pull = commands.add_parser(
+        "pull",
+        help="bring a tree of datasets on this machine up to date with another host's",
+        description=what,
+        epilog=f"{_PULL_EXAMPLES}\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    pull.add_argument("source", metavar="[USER@]HOST:SOURCE", help="host and dataset to send, e.g. web:tank/data")
+    _add_target(pull, "TARGET", "dataset on this machine to bring up to date, e.g. pool/web")
+    _add_choices(pull)
+    pull.set_defaults(run=_pull)
 
     clean = commands.add_parser(
         "cleanbuffer",
@@ -116,23 +139,31 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"{_CLEAN_EXAMPLES}\n{_EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_target(clean)
+    _add_target(clean, "TARGET", "the target, e.g. backup:pool/data")
     clean.set_defaults(run=_cleanbuffer)
     return parser
 
 
-def _add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="[USER@]HOST:TARGET", help="host and dataset there, e.g. backup:pool/data")
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--channels", type=int, default=4, metavar="N", help="datasets in flight at once over the one connection (4)"
+    )
+    parser.add_argument("--no-recursive", action="store_true", help="SOURCE alone, without the datasets below it")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="show what would be sent, and why; change nothing")
+
+
+def _add_target(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    parser.add_argument("target", metavar=metavar, help=text)
     ssh = parser.add_argument_group("connection")
     ssh.add_argument("-p", "--port", type=int, metavar="PORT", help="port of sshd there (22, or as in ssh_config)")
     ssh.add_argument("-i", "--identity", type=Path, metavar="FILE", help="private key to log in with")
     ssh.add_argument(
         "-F", "--ssh-config", type=Path, metavar="FILE", help="instead of ~/.ssh/config and /etc/ssh/ssh_config"
     )
-    there = parser.add_argument_group("at the target")
+    there = parser.add_argument_group("at the other host")
     there.add_argument("--remote-python", metavar="PYTHON", help="python3 there, when it is not found by itself")
     there.add_argument("--sudo", action="store_true", help="run 'sudo -n zfs' there, not 'zfs'")
-    there.add_argument(
+    parser.add_argument(
         "--buffer", metavar="NAME", help="dataset in which children wait for their parents (TARGET.zfsyncbuffer)"
     )
     show = parser.add_argument_group("output")
@@ -141,47 +172,73 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     show.add_argument("-v", "--verbose", action="store_true", help="say more, and add the traceback to an error")
 
 
-def _target(arguments: argparse.Namespace) -> tuple[Remote, str]:
-    """The target and its buffer, checked."""
-    remote = parse_remote(arguments.target)
-    buffer = check_name(arguments.buffer or default_buffer(remote.dataset))
-    problem = check_buffer(remote.dataset, buffer)
-    if problem:
-        raise UsageError(f"{buffer} cannot be the buffer: {problem}.")
-    if arguments.port is not None and not 0 < arguments.port < 65536:
-        raise UsageError(f"{arguments.port} is not a port: give one from 1 to 65535.")
-    if arguments.identity is not None and not arguments.identity.is_file():
-        raise UsageError(f"There is no key {arguments.identity}.")
-    return remote, buffer
-
-
 def _push(arguments: argparse.Namespace) -> int:
-    from .endpoint import LocalSource
-    from .orchestrator import Push, PushOptions
+    return _replicate(arguments, parse_location(arguments.source), parse_location(arguments.target))
 
-    source = check_name(arguments.source)
+
+def _pull(arguments: argparse.Namespace) -> int:
+    source, target = parse_location(arguments.source), parse_location(arguments.target)
+    if not source.host:
+        raise UsageError(f"{arguments.source!r} names no host to pull from: give [USER@]HOST:SOURCE.")
+    if target.host:
+        raise UsageError(f"{arguments.target!r} names a host: pull is to this machine, push goes between any two.")
+    return _replicate(arguments, source, target)
+
+
+def _replicate(arguments: argparse.Namespace, source: Location, target: Location) -> int:
+    from .orchestrator import Options, Replication
+    from .source import AgentSource, LocalSource
+
     if arguments.channels < 1:
         raise UsageError(f"--channels {arguments.channels} is not possible: give 1 or more.")
-    options = PushOptions(source, arguments.channels, not arguments.no_recursive, arguments.dry_run, _owner())
-    return _run(arguments, lambda target, observe: Push(LocalSource(), target, options, observe).run())
+    options = Options(arguments.channels, not arguments.no_recursive, arguments.dry_run, _owner())
+    there = _endpoint(arguments, target, _buffer(arguments, target))
+    here = AgentSource(_endpoint(arguments, source, "")) if source.host else LocalSource(source.dataset)
+    return _run(arguments, lambda observe: Replication(here, there, options, observe).run())
 
 
 def _cleanbuffer(arguments: argparse.Namespace) -> int:
     from .orchestrator import clean_buffer
 
-    return _run(arguments, lambda target, observe: clean_buffer(target, _owner(), observe))
+    target = parse_location(arguments.target)
+    there = _endpoint(arguments, target, _buffer(arguments, target))
+    return _run(arguments, lambda observe: clean_buffer(there, _owner(), observe))
 
 
-def _run(arguments: argparse.Namespace, job: Callable[[AgentTarget, Observer], Coroutine[None, None, int]]) -> int:
-    """Run ``job`` with the target and the display that the arguments ask for; its exit code."""
-    from . import console
-    from .endpoint import AgentTarget
+def _buffer(arguments: argparse.Namespace, target: Location) -> str:
+    """The target's buffer, checked."""
+    buffer = check_name(arguments.buffer or default_buffer(target.dataset))
+    problem = check_buffer(target.dataset, buffer)
+    if problem:
+        raise UsageError(f"{buffer} cannot be the buffer: {problem}.")
+    return buffer
+
+
+def _endpoint(arguments: argparse.Namespace, place: Location, buffer: str) -> Endpoint:
+    """The end of the run that ``place`` is, with the way there; a source has no ``buffer``."""
+    from .channel import LocalOpener
+    from .endpoint import ChannelOpener, Endpoint
     from .transport import SshOpener, SshOptions
 
-    remote, buffer = _target(arguments)
-    ssh = SshOptions(remote.host, remote.user, arguments.port, arguments.identity, arguments.ssh_config)
-    command = bootstrap.command((arguments.remote_python,) if arguments.remote_python else bootstrap.PYTHONS)
-    zfs = ("sudo", "-n", "zfs") if arguments.sudo else ("zfs",)
+    if arguments.port is not None and not 0 < arguments.port < 65536:
+        raise UsageError(f"{arguments.port} is not a port: give one from 1 to 65535.")
+    if arguments.identity is not None and not arguments.identity.is_file():
+        raise UsageError(f"There is no key {arguments.identity}.")
+    zfs = ("sudo", "-n", "zfs") if arguments.sudo and place.host else ("zfs",)
+    opener: ChannelOpener
+    if place.host:
+        ssh = SshOptions(place.host, place.user, arguments.port, arguments.identity, arguments.ssh_config)
+        pythons = (arguments.remote_python,) if arguments.remote_python else bootstrap.PYTHONS
+        opener = SshOpener(ssh, bootstrap.command(pythons), receives=not buffer)
+    else:
+        opener = LocalOpener(bootstrap.command((sys.executable, *bootstrap.PYTHONS)))
+    return Endpoint(opener, Host(place.host), place.dataset, buffer, zfs)
+
+
+def _run(arguments: argparse.Namespace, job: Callable[[Observer], Coroutine[None, None, int]]) -> int:
+    """Run ``job`` with the display that the arguments ask for; its exit code."""
+    from . import console
+
     shown = console.choose(json=arguments.json, quiet=arguments.quiet, verbose=arguments.verbose)
 
     async def run(observe: Observer) -> int:
@@ -190,8 +247,7 @@ def _run(arguments: argparse.Namespace, job: Callable[[AgentTarget, Observer], C
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        target = AgentTarget(SshOpener(ssh, command), remote.host, remote.dataset, buffer, zfs)
-        return await job(target, observe)
+        return await job(observe)
 
     with console.threaded(shown) as observe:
         return asyncio.run(run(observe))

@@ -64,6 +64,19 @@ class Dataset(NamedTuple):
         return self.snapshots[-1] if self.snapshots else None
 
 
+class Host(NamedTuple):
+    """Where a tree is: another host, or this machine, which has no name."""
+
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or "this machine"
+
+    def at(self, dataset: str) -> str:
+        """``dataset`` as the user names it: ``host:dataset``, or by itself on this machine."""
+        return "%s:%s" % (self.name, dataset) if self.name else dataset
+
+
 class Inventory:
     """Every dataset of one tree, by child, parents before children.
 

@@ -25,7 +25,10 @@ MAX_OPERATIONS = 1000
 
 
 class Begin(NamedTuple):
-    """What this channel is for. ``command`` runs zfs there, e.g. ``["sudo", "-n", "zfs"]``."""
+    """What this channel is for: a target, or a source when ``buffer`` is empty.
+
+    ``command`` runs zfs there, e.g. ``["sudo", "-n", "zfs"]``.
+    """
 
     protocol: int
     root: str
@@ -100,6 +103,22 @@ class Abort(NamedTuple):
     reason: str
 
 
+class Measure(NamedTuple):
+    """How many bytes each of ``snapshots``, ``CHILD@NAME``, has written."""
+
+    snapshots: Tuple[str, ...]
+
+
+class Send(NamedTuple):
+    """Run `zfs send` for ``child``, as `zfsync_ssh.zfs.Stream` says."""
+
+    child: str
+    to: str
+    base: str = ""
+    raw: bool = False
+    token: str = ""
+
+
 class CleanBuffer(NamedTuple):
     """Rename into place all that waits in the buffer, parents first, and destroy the buffer once it is empty.
 
@@ -134,14 +153,14 @@ class Hello(NamedTuple):
     pid: int
 
 
-class Rows(NamedTuple):
-    """A piece of the zlib-compressed lines that `InventoryParser` reads."""
+class Output(NamedTuple):
+    """A piece of what was asked for: zlib-compressed lines for `Inventory` and `Measure`, the stream for `Send`."""
 
     payload: bytes
 
 
 class Listed(NamedTuple):
-    """The end of an inventory. ``ancestors`` exist above the root, told when the root does not."""
+    """The end of an inventory or of a measurement. ``ancestors`` exist above the root, told when the root does not."""
 
     ok: bool
     code: str = ""
@@ -152,7 +171,7 @@ class Listed(NamedTuple):
 class Result(NamedTuple):
     """How it went. ``code`` is a word of `zfs.classify`, ``message`` the end of a sentence, ``name`` the dataset.
 
-    ``length`` is the bytes that a Stream brought.
+    ``length`` is the bytes of the stream, for a Stream or a Send.
     """
 
     ok: bool
@@ -197,8 +216,8 @@ class Failure(NamedTuple):
 
 
 Message = Union[
-    Begin, Lock, Inventory, Apply, Sync, Stream, Data, End, Abort, CleanBuffer, Ping, Close,
-    Hello, Rows, Listed, Result, Results, Answer, Pong, Bye, Failure,
+    Begin, Lock, Inventory, Measure, Apply, Sync, Stream, Data, End, Abort, CleanBuffer, Send, Ping, Close,
+    Hello, Output, Listed, Result, Results, Answer, Pong, Bye, Failure,
 ]  # fmt: skip
 
 

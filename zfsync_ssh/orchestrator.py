@@ -13,9 +13,9 @@ from . import zfs
 from .advice import advice, receive_failure
 from .agent import AgentClient
 from .concurrency import both, task_group
-from .dataset import Inventory, parent_of
+from .dataset import Host, Inventory, parent_of
 from .decision import REFUSED, UPTODATE, TargetState
-from .endpoint import AgentTarget, Sending, Source
+from .endpoint import Endpoint
 from .errors import EXIT_INTERRUPTED, EXIT_OK, AgentError, ConnectError, DatasetError, ZfsError, ZfsyncError
 from .events import (
     Cleaned,
@@ -48,6 +48,7 @@ from .messages import (
     trimmed,
 )
 from .plan import Item, Plan, Step, make_plan, place_for, replan, snapshots_to_send, with_estimates
+from .source import Sending, Source
 
 PROGRESS_SECONDS = 0.2
 PIPELINE = 1
@@ -57,10 +58,9 @@ _LOOK_AGAIN = ("stale", "partial", "diverged", "exists")
 
 
 @dataclass(frozen=True, slots=True)
-class PushOptions:
-    """What to bring up to date, and how. ``owner`` is told to another run that wants the same target."""
+class Options:
+    """How to go about it. ``owner`` is told to another run that wants the same target."""
 
-    source: str
     channels: int = 4
     recursive: bool = True
     dry_run: bool = False
@@ -93,10 +93,10 @@ class _Lane:
     error: AgentError | None = None
 
 
-class Push:
-    """One push. `run` it once."""
+class Replication:
+    """One run that brings a target up to date with a source. `run` it once."""
 
-    def __init__(self, source: Source, target: AgentTarget, options: PushOptions, observe: Observer) -> None:
+    def __init__(self, source: Source, target: Endpoint, options: Options, observe: Observer) -> None:
         self._source = source
         self._target = target
         self._options = options
@@ -114,8 +114,8 @@ class Push:
         `ZfsyncError` for what ends the run as a whole, after everything is tidied up.
         """
         started = time.monotonic()
-        target = f"{self._target.host}:{self._target.root}"
-        self._observe(Started(self._options.source, target, self._options.dry_run))
+        source = self._source.host.at(self._source.root)
+        self._observe(Started(source, str(self._target), self._options.dry_run))
         code = ZfsyncError.exit_code
         try:
             await self._run()
@@ -127,7 +127,7 @@ class Push:
             code = EXIT_INTERRUPTED
             raise
         finally:
-            await self._target.close()
+            await asyncio.gather(self._target.close(), self._source.close())
             for item in tuple(self._unfinished.values()):
                 message = f"{item.source.name} was not finished: the next run goes on with it."
                 self._finish(item, Status.FAILED, code="unfinished", message=message)
@@ -140,23 +140,21 @@ class Push:
 
     async def _run(self) -> None:
         options = self._options
-        source, (control, target) = await both(
-            self._source.inventory(options.source, options.recursive), self._open_control()
-        )
+        source, (control, target) = await both(self._source.inventory(options.recursive), self._open_control())
         plan = make_plan(source, target, host=self._target.host)
         if plan.work:
             plan = with_estimates(plan, await self._source.written(snapshots_to_send(plan)))
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
         self._settle_the_rest(plan)
-        if (plan.work or plan.waiting) and not options.dry_run:
+        if (plan.work or plan.buffer_left) and not options.dry_run:
             await self._prepare(control, plan, target)
             if plan.work:
                 await self._send_all(control, plan)
             await self._clean_buffer(control, plan)
         if all(outcome.status is Status.NO_SNAPSHOTS for outcome in self._outcomes.values()):
             raise ZfsError(
-                f"Nothing below {options.source} has a snapshot to send: make one with "
-                f"'zfs snapshot -r {options.source}@NAME'.",
+                f"Nothing below {self._source.root} has a snapshot to send: make one with "
+                f"'zfs snapshot -r {self._source.root}@NAME'.",
                 "empty",
             )
 
@@ -165,8 +163,7 @@ class Push:
         self._observe(Connected(hello.host, hello.python, self._target.cipher))
         if not self._options.dry_run:
             await client.lock(self._target.root, self._options.owner)
-        root, buffer = self._target.root, self._target.buffer
-        return client, await client.inventory(root, buffer, self._options.recursive)
+        return client, await self._target.inventory(client, self._options.recursive)
 
     # -- before the streams --
 
@@ -226,20 +223,17 @@ class Push:
         errors = [lane.error for lane in self._lanes if lane.error is not None]
         if errors and (self._target.lost or len(errors) == len(self._lanes)):
             raise self._lost(errors[0])
+        if self._source.lost:
+            raise _connection_lost(self._source.host)
 
     def _lost(self, error: AgentError) -> ZfsyncError:
         """What to say of an agent that has gone: that the connection has gone, if it has."""
-        if self._target.lost:
-            return ConnectError(
-                f"The connection to {self._target.host} was lost: run the same command again, "
-                f"and it goes on where it was cut off."
-            )
-        return error
+        return _connection_lost(self._target.host) if self._target.lost else error
 
     async def _work(self, lane: _Lane) -> None:
         """Send one dataset after the other, always the next of the queue, until it is empty or the agent has gone."""
         sent: collections.deque[_Sent] = collections.deque()
-        while self._queue and lane.error is None:
+        while self._queue and lane.error is None and not lane.client.gone:
             sent.append(await self._send(lane, self._queue.popleft()))
             if len(sent) > PIPELINE:
                 await self._settle(lane, sent.popleft())
@@ -267,7 +261,7 @@ class Push:
         stream = zfs.Stream(item.source.name, step.to.name, step.base, item.source.encrypted, step.token)
         try:
             sending = await self._source.send(stream)
-        except ZfsError as error:
+        except (ZfsError, AgentError, ConnectError) as error:
             sent.problem = str(error)
             return
         result = client.ask(Stream(item.child, step.base_guid, step.to.guid, step.token))
@@ -320,7 +314,9 @@ class Push:
     async def _look_again(self, lane: _Lane, sent: _Sent) -> None:
         """The target was not as it was listed: ask what it is now, and try once more."""
         item = sent.item
-        self._observe(Notice(f"{self._target.host}:{sent.place} has changed since it was listed: looking again.", True))
+        self._observe(
+            Notice(f"{self._target.host.at(sent.place)} has changed since it was listed: looking again.", True)
+        )
         try:
             answer = await lane.client.ask(_question(item, sent.place, None))
             assert isinstance(answer, Answer)
@@ -332,7 +328,7 @@ class Push:
         if answer.decision.kind == UPTODATE:
             self._finish(changed, Status.UP_TO_DATE)
         elif answer.decision.kind == REFUSED:
-            message = f"{self._target.host}:{answer.name} has changed during the run: {answer.decision.why}."
+            message = f"{self._target.host.at(answer.name)} has changed during the run: {answer.decision.why}."
             self._fail(replace(sent, item=changed), "diverged", message)
         else:
             await self._settle(lane, await self._send(lane, changed, fresh=True), fresh=True)
@@ -349,7 +345,7 @@ class Push:
     async def _clean_buffer(self, control: AgentClient, plan: Plan) -> None:
         """Rename what waits into place, and say so of what cannot be."""
         late = tuple(child for child in plan.placeholders if child not in self._present)
-        if not (self._buffered or plan.waiting or late):
+        if not (self._buffered or plan.buffer_left or late):
             return
         results = await control.results(CleanBuffer(late))
         items = {item.child: item for item in plan.items}
@@ -359,7 +355,7 @@ class Push:
             if result.ok:
                 renamed += 1
             elif item is not None:
-                outcome = self._outcomes.get(item.source.name)
+                outcome = self._outcomes.get(self._source.host.at(item.source.name))
                 if outcome is None or outcome.status is not Status.FAILED:
                     message = (
                         f"{item.source.name} has arrived, but waits in {self._target.buffer}: {result.message}. "
@@ -367,7 +363,7 @@ class Push:
                     )
                     self._finish(item, Status.FAILED, code=result.code, message=message)
             else:
-                where = f"{self._target.host}:{self._target.buffer}"
+                where = self._target.host.at(self._target.buffer)
                 self._observe(Notice(f"{result.name or 'Everything'} stays in {where}: {result.message}."))
         self._observe(Cleaned(renamed))
 
@@ -379,8 +375,8 @@ class Push:
 
     def _finish(self, item: Item, status: Status, **more: Any) -> None:
         outcome = Outcome(
-            item.source.name,
-            f"{self._target.host}:{item.target}",
+            self._source.host.at(item.source.name),
+            self._target.host.at(item.target),
             status,
             what=item.what,
             why=item.why,
@@ -392,11 +388,11 @@ class Push:
         self._observe(Finished(outcome))
 
 
-async def clean_buffer(target: AgentTarget, owner: str, observe: Observer) -> int:
+async def clean_buffer(target: Endpoint, owner: str, observe: Observer) -> int:
     """Empty the target's buffer, as every push does at its end; the exit code."""
     started = time.monotonic()
-    where = f"{target.host}:{target.root}"
-    observe(Started(f"{target.host}:{target.buffer}", where, False))
+    where = str(target)
+    observe(Started(target.host.at(target.buffer), where, False))
     outcomes: list[Outcome] = []
     code = ZfsyncError.exit_code
     try:
@@ -429,6 +425,12 @@ def _question(item: Item, place: str, known: TargetState | None) -> Sync:
     snapshots = trimmed(item.source.snapshots, needed, MAX_SYNC_SNAPSHOTS)
     bookmarks = trimmed(item.source.bookmarks, needed, MAX_SYNC_BOOKMARKS)
     return Sync(item.child, item.source.kind, place, snapshots, bookmarks, known)
+
+
+def _connection_lost(host: Host) -> ConnectError:
+    return ConnectError(
+        f"The connection to {host} was lost: run the same command again, and it goes on where it was cut off."
+    )
 
 
 def _ok(future: asyncio.Future[Message]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from .buffer import buffered_name
-from .dataset import MAX_NAME_CHARS, Dataset, Inventory, Snapshot, ancestors_of, parent_of, pool_of
+from .dataset import MAX_NAME_CHARS, Dataset, Host, Inventory, Snapshot, ancestors_of, parent_of, pool_of
 from .decision import (
     FULL,
     INCREMENTAL,
@@ -100,8 +100,8 @@ class Plan:
     """Datasets above the target's root to make first, the topmost first."""
     placeholders: tuple[str, ...]
     """Children to make at the target because the source has no snapshot of them, parents first."""
-    waiting: tuple[str, ...]
-    """Children that are in the buffer now, from an earlier run."""
+    buffer_left: bool
+    """The buffer is there from an earlier run, with something in it or to be destroyed."""
 
     @property
     def work(self) -> tuple[Item, ...]:
@@ -115,26 +115,30 @@ class Plan:
         return sum(item.estimate for item in self.items)
 
 
-def make_plan(source: Inventory, target: Inventory, *, host: str) -> Plan:
+def make_plan(source: Inventory, target: Inventory, *, host: Host) -> Plan:
     """Compare the trees. ``host`` is only for messages. `ZfsError` when the target's pool is not there,
     `UsageError` when the target is a dataset of the source.
     """
     itself = target.datasets.get("")
     if itself is not None and itself.guid in {dataset.guid for dataset in source.datasets.values()}:
-        raise UsageError(f"{host}:{target.root} is part of the source {source.root} itself: choose another target.")
+        raise UsageError(f"{host.at(target.root)} is part of the source {source.root} itself: choose another target.")
     items = tuple(_item(child, source.datasets[child], target, host) for child in source)
     ancestors: tuple[str, ...] = ()
     if "" not in target:
         there = set(target.ancestors)
         if pool_of(target.root) not in there:
             raise ZfsError(
-                f"{host} has no pool {pool_of(target.root)}, which the target {target.root} would be in.", "missing"
+                f"There is no pool {pool_of(target.root)} on {host}, for the target {target.root} to be in.", "missing"
             )
         ancestors = tuple(name for name in ancestors_of(target.root) if name not in there)
-    return Plan(items, ancestors, _placeholders(items, target), tuple(target.buffered))
+    return Plan(items, ancestors, _placeholders(items, target), _buffer_left(target))
 
 
-def _item(child: str, dataset: Dataset, target: Inventory, host: str) -> Item:
+def _buffer_left(target: Inventory) -> bool:
+    return bool(target.buffered) or (target.buffer is not None and target.buffer.placeholder)
+
+
+def _item(child: str, dataset: Dataset, target: Inventory, host: Host) -> Item:
     own = target.root + child
     there = target.datasets.get(child) or target.buffered.get(child)
     item = Item(child, dataset, own, there.name if there else own, state_of(there), None)
@@ -145,7 +149,7 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: str) -> Item:
         return replace(
             item,
             code="name",
-            problem=f"{host}:{own} with its longest snapshot name would have {len(own) + 1 + longest} characters, "
+            problem=f"{host.at(own)} with its longest snapshot name would have {len(own) + 1 + longest} characters, "
             f"and ZFS allows {MAX_NAME_CHARS}: choose a shorter target.",
         )
     decision = decide(dataset.snapshots, dataset.bookmarks, item.state)
@@ -153,14 +157,14 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: str) -> Item:
         assert there is not None  # nothing is refused where nothing is
         return replace(item, decision=decision, code="diverged", problem=_divergence(dataset, there, host))
     if there is not None and there.kind != dataset.kind:
-        problem = f"{host}:{there.name} is a {there.kind} and {dataset.name} a {dataset.kind}: rename one of them."
+        problem = f"{host.at(there.name)} is a {there.kind} and {dataset.name} a {dataset.kind}: rename one of them."
         return replace(item, decision=decision, code="exists", problem=problem)
     return replace(item, decision=decision, steps=tuple(_steps(dataset, decision)))
 
 
-def _divergence(dataset: Dataset, there: Dataset, host: str) -> str:
+def _divergence(dataset: Dataset, there: Dataset, host: Host) -> str:
     """Why nothing can be received onto ``there``, and what to do."""
-    name = f"{host}:{there.name}"
+    name = host.at(there.name)
     if not there.snapshots:
         return (
             f"{name} exists but has no snapshot, so it is no copy of {dataset.name}: "

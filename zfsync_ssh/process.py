@@ -52,25 +52,29 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-class Listing:
-    """Several commands at once, whose outputs are read one after the other. A context manager over chunks of bytes.
+class Outputs:
+    """One command or several at once, whose outputs are read one after the other, in chunks. A context manager.
 
     After the last chunk, ``stderr`` is what they all said and ``status`` the highest of their exit statuses.
     """
 
     READ_BYTES = 128 << 10
 
-    def __init__(self, commands: Sequence[Sequence[str]]) -> None:
+    def __init__(self, commands: Sequence[Sequence[str]], pipe_bytes: int = 0) -> None:
         self.status = 0
         self.stderr = ""
         self._commands = commands
+        self._pipe_bytes = pipe_bytes
         self._children: List[_Child] = []
 
-    def __enter__(self) -> Listing:
+    def __enter__(self) -> Outputs:
         import subprocess
 
         for argv in self._commands:
-            self._children.append(_Child(argv, subprocess.DEVNULL, subprocess.PIPE))
+            child = _Child(argv, subprocess.DEVNULL, subprocess.PIPE)
+            self._children.append(child)
+            if self._pipe_bytes and child.process and child.process.stdout:
+                enlarge_pipe(child.process.stdout.fileno(), self._pipe_bytes)
         return self
 
     def __iter__(self) -> Iterator[bytes]:
@@ -83,7 +87,7 @@ class Listing:
                 yield chunk
             done = child.wait()
             self.status = max(self.status, abs(done.status))
-            self.stderr += done.stderr
+            self.stderr = "\n".join(filter(None, (self.stderr, done.stderr.rstrip("\n"))))
 
     def __exit__(self, *_: object) -> None:
         for child in self._children:

@@ -1,18 +1,20 @@
 """The wire: frames, and the order in which messages may come. With `zfsync_ssh.messages`, the only definition of it.
 
 Without I/O, and the same code for both sides. A frame is ``>BI`` (type, length of payload) and the payload. Control
-messages have one JSON object as payload, at most `MAX_CONTROL_BYTES`; `Data` and `Rows` have bytes, at most
+messages have one JSON object as payload, at most `MAX_CONTROL_BYTES`; `Data` and `Output` have bytes, at most
 `MAX_DATA_BYTES`. A length is checked as soon as its header is there, before anything of that size is kept.
 
 The agent speaks first, with `Hello`. Then the client asks and the agent answers, strictly in order::
 
     Begin       -> Result                    the target, its buffer, how to run zfs
     Lock        -> Result                    one run per target at a time
-    Inventory   -> Rows* Listed              what is at the target
+    Inventory   -> Output* Listed            what is there
+    Measure     -> Output* Listed            how much snapshots have written
     Apply       -> Results+                  small operations, one result each
     Sync        -> Answer                    where the stream for a child has to begin
     Stream Data* (End | Abort) -> Result     one step of it
     CleanBuffer -> Results+                  empty the buffer
+    Send        -> Output* Result            a stream, from a source
     Close       -> Bye
     Ping        -> Pong                      at any time after Hello, also amid Data; so is its answer
 
@@ -50,12 +52,14 @@ from .messages import (
     Inventory,
     Listed,
     Lock,
+    Measure,
     Message,
+    Output,
     Ping,
     Pong,
     Result,
     Results,
-    Rows,
+    Send,
     Stream,
     Sync,
 )
@@ -69,18 +73,18 @@ MAX_IN_FLIGHT = 64
 
 _CLIENT_TYPES: Dict[int, Type[Any]] = {
     1: Begin, 2: Lock, 3: Inventory, 4: Apply, 5: Sync, 6: Stream, 7: Data, 8: End, 9: Abort, 10: CleanBuffer,
-    11: Ping, 12: Close,
+    11: Ping, 12: Close, 13: Measure, 14: Send,
 }  # fmt: skip
 _AGENT_TYPES: Dict[int, Type[Any]] = {
-    65: Hello, 66: Rows, 67: Listed, 68: Result, 69: Results, 70: Answer, 71: Pong, 72: Bye, 73: Failure,
+    65: Hello, 66: Output, 67: Listed, 68: Result, 69: Results, 70: Answer, 71: Pong, 72: Bye, 73: Failure,
 }  # fmt: skip
 _NUMBERS = {kind: number for types in (_CLIENT_TYPES, _AGENT_TYPES) for number, kind in types.items()}
-_BYTES = (Data, Rows)
+_BYTES = (Data, Output)
 
 # What the agent owes for each question.
 _ANSWERS: Dict[Type[Any], Type[Any]] = {
     Begin: Result, Lock: Result, Inventory: Listed, Apply: Results, Sync: Answer, Stream: Result,
-    CleanBuffer: Results, Close: Bye,
+    CleanBuffer: Results, Close: Bye, Measure: Listed, Send: Result,
 }  # fmt: skip
 
 
@@ -167,8 +171,8 @@ class Connection:
         self._closing = False
         self._streaming = False
         """The client's last word was Stream or Data: only Data, End, Abort and Ping may follow."""
-        self._owed: Deque[Type[Any]] = deque()
-        """The answers that are still to come, in order."""
+        self._asked: Deque[Type[Any]] = deque()
+        """The questions that are not answered yet, in order."""
         self._pings: List[int] = []
 
     # -- sending --
@@ -188,7 +192,7 @@ class Connection:
     @property
     def unanswered(self) -> int:
         """How many questions wait for their answer, pings not counted."""
-        return len(self._owed)
+        return len(self._asked)
 
     @property
     def pings(self) -> int:
@@ -239,14 +243,6 @@ class Connection:
             raise RemoteProtocolError("received %s" % error) from None
         return message
 
-    @property
-    def missing(self) -> int:
-        """Bytes still missing of the frame that has begun, or of its header: a reader's hint."""
-        if len(self._buffer) < HEADER.size:
-            return HEADER.size - len(self._buffer)
-        _, length = HEADER.unpack_from(self._buffer)
-        return max(0, HEADER.size + int(length) - len(self._buffer))
-
     # -- the order of messages, the same at both ends --
 
     def _from_client(self, message: Message) -> None:
@@ -267,12 +263,11 @@ class Connection:
             return
         if self._streaming:
             raise _OutOfOrder(message, "amid a Stream")
-        owed = _ANSWERS.get(type(message))
-        if owed is None:
+        if type(message) not in _ANSWERS:
             raise _OutOfOrder(message, "from a client")
-        if len(self._owed) >= MAX_IN_FLIGHT:
-            raise _OutOfOrder(message, "with %d questions unanswered" % len(self._owed))
-        self._owed.append(owed)
+        if len(self._asked) >= MAX_IN_FLIGHT:
+            raise _OutOfOrder(message, "with %d questions unanswered" % len(self._asked))
+        self._asked.append(type(message))
         self._streaming = isinstance(message, Stream)
         self._closing = isinstance(message, Close)
 
@@ -291,16 +286,17 @@ class Connection:
                 raise _OutOfOrder(message, "without its Ping")
             self._pings.remove(message.number)
             return
-        expected = self._owed[0] if self._owed else None
-        if isinstance(message, Rows):
-            if expected is not Listed:
-                raise _OutOfOrder(message, "outside an Inventory")
+        question = self._asked[0] if self._asked else None
+        if isinstance(message, Output):
+            if question not in (Inventory, Measure, Send):
+                raise _OutOfOrder(message, "outside an Inventory, Measure or Send")
             return
+        expected = _ANSWERS[question] if question else None
         if type(message) is not expected:
             wanted = expected.__name__ if expected else "nothing"
             raise _OutOfOrder(message, "when %s was to come" % wanted)
         if not (isinstance(message, Results) and message.more):
-            self._owed.popleft()
+            self._asked.popleft()
 
 
 class _OutOfOrder(Exception):

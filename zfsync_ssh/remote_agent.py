@@ -38,24 +38,26 @@ from .messages import (
     Hello,
     Inventory,
     Listed,
+    Measure,
     Message,
     Operation,
+    Output,
     Ping,
     Pong,
     Result,
     Results,
-    Rows,
+    Send,
     Stream,
     Sync,
 )
 from .messages import Lock as LockMessage
-from .process import Completed, Listing, Receiver, enlarge_pipe, run
+from .process import Completed, Outputs, Receiver, enlarge_pipe, run
 from .protocol import Connection
 
 PIPE_BYTES = 1 << 20
 """Size asked for the pipes that join the agent to sshd and to `zfs receive`; the default of 64 KiB halves the speed."""
 READ_BYTES = 256 << 10
-ROWS_BYTES = 64 << 10
+OUTPUT_BYTES = 64 << 10
 MAX_SILENCE_SECONDS = 300.0
 """A client says something at least every `zfsync_ssh.agent.PING_SECONDS`; one that is silent for so long has gone."""
 
@@ -67,7 +69,7 @@ class _Gone(Exception):
 
 
 class _Target(NamedTuple):
-    """What `Begin` said."""
+    """What `Begin` said; a source when there is no buffer."""
 
     root: str
     buffer: str
@@ -76,7 +78,8 @@ class _Target(NamedTuple):
     @property
     def roots(self) -> Tuple[str, ...]:
         """The trees to list: the target's, and the buffer's where it is not within that."""
-        return (self.root,) if child_of(self.root, self.buffer) else (self.root, self.buffer)
+        apart = self.buffer and child_of(self.root, self.buffer) is None
+        return (self.root, self.buffer) if apart else (self.root,)
 
 
 class _Step:
@@ -158,6 +161,10 @@ class Agent:
             self._send(self._take_lock(message))
         elif isinstance(message, Inventory):
             self._send(self._inventory(message))
+        elif isinstance(message, Measure):
+            self._send(self._measure(message))
+        elif isinstance(message, Send):
+            self._send(self._send_stream(message))
         elif isinstance(message, Apply):
             self._send_results([self._apply(operation) for operation in message.operations])
         elif isinstance(message, Sync):
@@ -173,11 +180,11 @@ class Agent:
         if message.protocol != PROTOCOL:
             return Result(False, "protocol", "the agent speaks protocol %d, not %d" % (PROTOCOL, message.protocol))
         try:
-            check_name(message.root)
-            check_name(message.buffer)
+            for name in (message.root, message.buffer) if message.buffer else (message.root,):
+                check_name(name)
         except UsageError as error:
             return Result(False, "name", str(error))
-        problem = check_buffer(message.root, message.buffer)
+        problem = check_buffer(message.root, message.buffer) if message.buffer else None
         if problem:
             return Result(False, "name", "%s cannot be the buffer: %s" % (message.buffer, problem))
         self._target = _Target(message.root, message.buffer, message.command)
@@ -188,6 +195,12 @@ class Agent:
         if self._target is None:
             raise RemoteProtocolError("received a question before a Begin that was accepted")
         return self._target
+
+    @property
+    def _receiving(self) -> _Target:
+        if not self._begun.buffer:
+            raise RemoteProtocolError("received a question for a target, and this is a source")
+        return self._begun
 
     def _take_lock(self, message: LockMessage) -> Result:
         lock = Lock(self._begun.root)
@@ -211,17 +224,8 @@ class Agent:
 
     def _inventory(self, message: Inventory) -> Listed:
         target = self._begun
-        roots = target.roots
-        listings = (zfs.list_datasets(roots, message.recursive), zfs.list_snapshots(roots, message.recursive))
-        compressor = zlib.compressobj(1)
-        pending = bytearray()
-        with Listing([(*target.command, *arguments) for arguments in listings]) as listing:
-            for chunk in listing:
-                pending += compressor.compress(chunk)
-                while len(pending) >= ROWS_BYTES:
-                    self._send(Rows(bytes(pending[:ROWS_BYTES])))
-                    del pending[:ROWS_BYTES]
-        self._send(Rows(bytes(pending) + compressor.flush()))
+        roots, deep = target.roots, message.recursive
+        listing = self._list(zfs.list_datasets(roots, deep), zfs.list_snapshots(roots, deep))
         problem = listing_problem(listing.status, listing.stderr)
         if problem:
             return Listed(False, zfs.classify(problem), zfs.reason(problem))
@@ -230,8 +234,41 @@ class Agent:
             ancestors = tuple(self._zfs(zfs.list_existing(ancestors_of(target.root))).stdout.splitlines())
         return Listed(True, ancestors=ancestors)
 
+    def _measure(self, message: Measure) -> Listed:
+        names = [self._begun.root + snapshot for snapshot in message.snapshots]
+        self._list(*(zfs.list_written(batch) for batch in zfs.batches(names)))
+        return Listed(True)  # a snapshot that has gone meanwhile is only missing in the sum
+
+    def _list(self, *commands: Tuple[str, ...]) -> Outputs:
+        """Run listings and send what they print, compressed, as it comes."""
+        compressor = zlib.compressobj(1)
+        pending = bytearray()
+        with Outputs([(*self._begun.command, *arguments) for arguments in commands]) as listing:
+            for chunk in listing:
+                pending += compressor.compress(chunk)
+                while len(pending) >= OUTPUT_BYTES:
+                    self._send(Output(bytes(pending[:OUTPUT_BYTES])))
+                    del pending[:OUTPUT_BYTES]
+        self._send(Output(bytes(pending) + compressor.flush()))
+        return listing
+
+    def _send_stream(self, message: Send) -> Result:
+        """Run `zfs send` and pass its stream on as it comes."""
+        begun = self._begun
+        if message.child and not message.child.startswith("/"):
+            raise RemoteProtocolError("received a Send of something outside the source")
+        stream = zfs.Stream(begun.root + message.child, message.to, message.base, message.raw, message.token)
+        length = 0
+        with Outputs([(*begun.command, *zfs.send(stream))], PIPE_BYTES) as sending:
+            for chunk in sending:
+                length += len(chunk)
+                self._send(Output(chunk))
+        if sending.status:
+            return Result(False, zfs.classify(sending.stderr), zfs.reason(sending.stderr), stream.dataset, length)
+        return Result(True, name=stream.dataset, length=length)
+
     def _apply(self, operation: Operation) -> Result:
-        target, name = self._begun, operation.name
+        target, name = self._receiving, operation.name
         if operation.verb == "ancestor" and child_of(name, target.root):
             properties = [("canmount", "off")]
         elif operation.verb == "placeholder" and child_of(target.root, name) is not None:
@@ -248,7 +285,7 @@ class Agent:
         return Result(True, name=name)
 
     def _sync(self, sync: Sync) -> Answer:
-        target = self._begun
+        target = self._receiving
         own = target.root + sync.child
         waiting = child_of(target.buffer, sync.name)
         if sync.name != own and not (sync.child and waiting and waiting.count("/") == 1):
@@ -357,7 +394,7 @@ class Agent:
 
     def _clean_buffer(self, message: CleanBuffer) -> List[Result]:
         """Rename what waits, parents first; one result for each, named by its child. Then the buffer goes, if empty."""
-        target = self._begun
+        target = self._receiving
         listed = self._zfs(zfs.list_datasets(target.roots))
         problem = listing_problem(listed.status, listed.stderr)
         if problem:

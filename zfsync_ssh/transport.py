@@ -29,6 +29,9 @@ REKEY_BYTES = 1 << 35
 MAX_PACKET_BYTES = 32 << 10
 """Larger SSH packets are slower."""
 WRITE_BUFFER_BYTES = 512 << 10
+WINDOW_BYTES = 2 << 20
+RECEIVE_WINDOW_BYTES = 32 << 20
+"""The receive window of a channel: its throughput is at most this per round trip."""
 _CIPHERS = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -124,14 +127,14 @@ class SshConnection:
         """Whether the connection has gone."""
         return self._connection.is_closed()
 
-    async def open_channel(self, command: str) -> SshChannel:
+    async def open_channel(self, command: str, window: int) -> SshChannel:
         """Run ``command`` in a new session; `ChannelRefused`, or `ConnectError` when the connection has gone."""
         import asyncssh
 
         try:
             # An SshChannel has every callback of SSHClientSession; asyncssh asks for no more than that.
             _, session = await self._connection.create_session(
-                cast(Any, SshChannel), command, encoding=None, max_pktsize=MAX_PACKET_BYTES
+                cast(Any, SshChannel), command, encoding=None, window=window, max_pktsize=MAX_PACKET_BYTES
             )
         except asyncssh.ChannelOpenError as error:
             if self.lost:
@@ -151,11 +154,15 @@ class SshConnection:
 
 
 class SshOpener:
-    """Opens channels to ``command`` over one connection, which is made when the first is asked for."""
+    """Opens channels to ``command`` over one connection, which is made when the first is asked for.
 
-    def __init__(self, options: SshOptions, command: str) -> None:
+    ``receives`` says that much will come from there: the channels get a large receive window.
+    """
+
+    def __init__(self, options: SshOptions, command: str, *, receives: bool = False) -> None:
         self._options = options
         self._command = command
+        self._window = RECEIVE_WINDOW_BYTES if receives else WINDOW_BYTES
         self._connection: SshConnection | None = None
         self._connecting = asyncio.Lock()
 
@@ -174,7 +181,7 @@ class SshOpener:
         async with self._connecting:
             if self._connection is None:
                 self._connection = await connect(self._options)
-        return await self._connection.open_channel(self._command)
+        return await self._connection.open_channel(self._command, self._window)
 
     async def close(self) -> None:
         """Disconnect. Never fails."""
@@ -208,7 +215,7 @@ async def connect(options: SshOptions) -> SshConnection:
     except asyncssh.Error as error:
         raise ConnectError(f"The SSH connection to {host} failed: {error.reason or error}.") from error
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise ConnectError(f"{host} cannot be reached: {reason}.") from error
     return SshConnection(connection, host)
 

@@ -176,6 +176,6 @@ def reason(stderr: str) -> str:
     for line in stderr.splitlines():
         if line.startswith("Partially received snapshot is saved"):
             break
-        if line.strip():
+        if line.strip() and line.strip() not in lines:
             lines.append(line.strip())
     return " ".join(lines[:4]) or "it said nothing"

@@ -106,7 +106,11 @@ class World:
 
     def start(self, *options: str) -> Running:
         """Start a push and return at once."""
-        return Running(self, self.argv("--json", *options))
+        return self.start_words(*self.argv("--json", *options))
+
+    def start_words(self, *words: str) -> Running:
+        """Start a `zfsync` with these words and return at once."""
+        return Running(self, list(words))
 
     # -- looking at both sides --
 

@@ -252,3 +252,75 @@ def test_with_nothing_changed_200_datasets_cost_two_commands_at_each_end(world: 
     guids = world.sender.run(["zfs", "list", "-Hrt", "snapshot", "-o", "guid", world.source]).stdout
     assert [row.split("\t")[1] for row in world.snapshots()] == guids.split()
     world.assert_tidy()
+
+
+def test_pulling_is_pushing_from_the_other_end(world: World) -> None:
+    """The receiver is now the source: the sender pulls its tree, full and incrementally, and over more channels."""
+    source, target = f"{world.above}/web", f"{world.source}/pulled"
+    for child in ("", "/a", "/a/b x"):
+        world.receiver.run(["zfs", "create", source + child])
+        world.receiver.sh(f"head -c 300k /dev/urandom > '/{source}{child}/file'")
+    world.receiver.run(["zfs", "snapshot", "-r", f"{source}@1"])
+    pull = ["zfsync", "pull", "--port", str(world.receiver.ssh_port), f"{world.receiver.ssh_host}:{source}", target]
+    assert world.run(pull).status == 0
+    world.receiver.sh(f"head -c 5M /dev/urandom > '/{source}/a/more'")
+    world.receiver.run(["zfs", "snapshot", "-r", f"{source}@2"])
+    run = world.run([*pull, "--json"])
+    assert run.status == 0, run
+    assert run.outcomes[f"{world.receiver.ssh_host}:{source}/a"]["what"] == "@1 -> @2"
+    assert world.digest(world.sender, target) == world.digest(world.receiver, source)
+    run = world.run([*pull[:-2], f"{world.receiver.ssh_host}:{source}/none", target])
+    assert (run.status, run.err.startswith("zfsync: There is no dataset")) == (7, True), run
+    world.target = source
+    world.assert_tidy()
+
+
+def test_between_two_pools_of_one_machine(world: World) -> None:
+    for child in ("/a", "/a/b"):
+        world.create(child)
+        world.write(child, 200)
+    world.snapshot("1")
+    copy = f"{world.source.rpartition('/')[0]}/copy"
+    assert world.run(["zfsync", "push", world.source, copy]).status == 0
+    world.write("/a", 200, "more")
+    world.snapshot("2")
+    run = world.run(["zfsync", "push", world.source, copy])
+    assert run.status == 0
+    assert f"{world.source}/a -> {copy}/a: sent @1 -> @2" in run.out
+    assert world.digest(world.sender, copy) == world.digest(world.sender, world.source)
+    world.target = world.above
+    world.assert_tidy()
+
+
+def test_relayed_through_this_machine_from_one_host_to_another(world: World) -> None:
+    """The receiver serves as both ends, each over a connection of its own."""
+    source, target = f"{world.above}/one", f"{world.above}/two"
+    for child in ("", "/a"):
+        world.receiver.run(["zfs", "create", source + child])
+        world.receiver.sh(f"head -c 2M /dev/urandom > /{source}{child}/file")
+    world.receiver.run(["zfs", "snapshot", "-r", f"{source}@1"])
+    host = world.receiver.ssh_host
+    relay = ["zfsync", "push", "--port", str(world.receiver.ssh_port), f"{host}:{source}", f"{host}:{target}"]
+    assert world.run(relay).status == 0
+    assert world.digest(world.receiver, target) == world.digest(world.receiver, source)
+    world.target = source
+    world.assert_tidy()
+
+
+def test_a_pull_that_is_interrupted_resumes(world: World) -> None:
+    source, target = f"{world.above}/web", f"{world.source}/pulled"
+    world.receiver.run(["zfs", "create", source])
+    world.receiver.sh(f"head -c 100M /dev/urandom > '/{source}/file'")
+    world.receiver.run(["zfs", "snapshot", "-r", f"{source}@1"])
+    words = [str(world.receiver.ssh_port), f"{world.receiver.ssh_host}:{source}", target]
+    running = world.start_words("zfsync", "pull", "--json", "--port", *words)
+    running.wait_for_bytes(20 << 20)
+    running.signal("INT")
+    assert running.wait().status == 130
+    world.target = source
+    world.wait_until(world.receiver, "! pgrep -f '[z]fs send'")
+    run = world.run(["zfsync", "pull", "--json", "--port", *words])
+    assert run.status == 0, run
+    assert run.outcomes[words[1]]["what"] == "resume -> @1"
+    assert world.digest(world.sender, target) == world.digest(world.receiver, source)
+    world.assert_tidy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,11 @@ from tests import fakezfs
 from tests.fakezfs import State
 from zfsync_ssh import bootstrap
 from zfsync_ssh.channel import LocalOpener
-from zfsync_ssh.endpoint import AgentTarget, LocalSource
+from zfsync_ssh.dataset import Host
+from zfsync_ssh.endpoint import Endpoint
 from zfsync_ssh.events import Event, Finished, Outcome
-from zfsync_ssh.orchestrator import Push, PushOptions
+from zfsync_ssh.orchestrator import Options, Replication
+from zfsync_ssh.source import AgentSource, LocalSource, Source
 
 
 def zfs_command(state: State) -> tuple[str, ...]:
@@ -30,15 +33,20 @@ class Pair:
     receiver: State
     events: list[Event] = field(default_factory=list)
 
-    def target(self, root: str = "dst/tree", buffer: str = "") -> AgentTarget:
+    def target(self, root: str = "dst/tree", buffer: str = "") -> Endpoint:
         opener = LocalOpener(bootstrap.command((sys.executable,)))
-        return AgentTarget(opener, "there", root, buffer or root + ".zfsyncbuffer", zfs_command(self.receiver))
+        return Endpoint(opener, Host("there"), root, buffer or root + ".zfsyncbuffer", zfs_command(self.receiver))
 
-    async def push(self, source: str = "src/tree", root: str = "dst/tree", **options: object) -> int:
+    def remote_source(self, root: str) -> AgentSource:
+        opener = LocalOpener(bootstrap.command((sys.executable,)))
+        return AgentSource(Endpoint(opener, Host("far"), root, "", zfs_command(self.sender)))
+
+    async def push(self, source: str = "src/tree", root: str = "dst/tree", pull: bool = False, **options: Any) -> int:
+        """Send ``source`` to ``root``; with ``pull`` the source is behind agents as well."""
         self.events.clear()
-        target = self.target(root)
-        chosen = PushOptions(source, **{"owner": "test", **options})  # type: ignore[arg-type]
-        return await Push(LocalSource(zfs_command(self.sender)), target, chosen, self.events.append).run()
+        end: Source = self.remote_source(source) if pull else LocalSource(source, zfs_command(self.sender))
+        chosen = Options(**{"owner": "test", **options})
+        return await Replication(end, self.target(root), chosen, self.events.append).run()
 
     @property
     def outcomes(self) -> dict[str, Outcome]:

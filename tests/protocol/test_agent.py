@@ -32,11 +32,11 @@ from zfsync_ssh.messages import (
     Lock,
     Message,
     Operation,
+    Output,
     Ping,
     Pong,
     Result,
     Results,
-    Rows,
     Stream,
     Sync,
 )
@@ -305,7 +305,7 @@ def test_the_inventory_is_the_listing_compressed(talk: Talk) -> None:
     talk.begin()
     talk.say(Inventory())
     payload = b""
-    while isinstance(message := talk.hear(), Rows):
+    while isinstance(message := talk.hear(), Output):
         payload += message.payload
     assert message == Listed(True)
     names = [line.split("\t")[0] for line in zlib.decompress(payload).decode().splitlines()]
@@ -315,7 +315,7 @@ def test_the_inventory_is_the_listing_compressed(talk: Talk) -> None:
 def test_an_inventory_of_nothing_tells_what_there_is_above(talk: Talk) -> None:
     talk.begin()
     talk.say(Inventory())
-    while isinstance(message := talk.hear(), Rows):
+    while isinstance(message := talk.hear(), Output):
         pass
     assert message == Listed(True, ancestors=("dst",))
 
@@ -323,7 +323,7 @@ def test_an_inventory_of_nothing_tells_what_there_is_above(talk: Talk) -> None:
 def test_a_machine_without_zfs_says_so(talk: Talk) -> None:
     talk.ask(Begin(PROTOCOL, "dst/tree", "dst/tree.zfsyncbuffer", ("/nonexistent/zfs",)))
     talk.say(Inventory())
-    while isinstance(message := talk.hear(), Rows):
+    while isinstance(message := talk.hear(), Output):
         pass
     assert isinstance(message, Listed)
     assert (message.ok, message.code) == (False, "no-zfs")

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from tests.unit.strategies import names
 from zfsync_ssh import __version__, cli
-from zfsync_ssh.cli import Remote, main, parse_remote
+from zfsync_ssh.cli import Location, main, parse_location
 from zfsync_ssh.errors import EXIT_INTERRUPTED, UsageError, ZfsError
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "remote"),
+    ("text", "place"),
     [
         ("backup:pool/data", (None, "backup", "pool/data")),
         ("backup:pool", (None, "backup", "pool")),
@@ -32,10 +32,13 @@ from zfsync_ssh.errors import EXIT_INTERRUPTED, UsageError, ZfsError
         ("me@backup:pool/12:00", ("me", "backup", "pool/12:00")),
         ("back-up:pool", (None, "back-up", "pool")),
         ("my.name@b:pool", ("my.name", "b", "pool")),
+        ("pool/data", (None, "", "pool/data")),
+        ("pool", (None, "", "pool")),
+        ("a/b:pool", (None, "", "a/b:pool")),
     ],
 )
-def test_a_target_is_taken_apart(text: str, remote: tuple[str | None, str, str]) -> None:
-    assert parse_remote(text) == Remote(*remote)
+def test_a_target_is_taken_apart(text: str, place: tuple[str | None, str, str]) -> None:
+    assert parse_location(text) == Location(*place)
 
 
 hosts = st.text(string.ascii_letters + string.digits + ".-_", min_size=1, max_size=8).filter(
@@ -47,23 +50,21 @@ hosts = st.text(string.ascii_letters + string.digits + ".-_", min_size=1, max_si
 def test_any_user_host_and_dataset_come_back(user: str | None, host: str, dataset: str) -> None:
     where = f"[{host}]" if ":" in host else host
     text = f"{user}@{where}:{dataset}" if user else f"{where}:{dataset}"
-    assert parse_remote(text) == Remote(user, host, dataset)
+    assert parse_location(text) == Location(user, host, dataset)
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("pool/data", "give [USER@]HOST:DATASET, for example backup:pool/data."),
-        ("pool", "give [USER@]HOST:DATASET"),
-        ("", "give [USER@]HOST:DATASET"),
+        ("", "it is empty"),
         (":pool", "give [USER@]HOST:DATASET"),
         ("@backup:pool", "give [USER@]HOST:DATASET"),
         ("me@:pool", "give [USER@]HOST:DATASET"),
-        ("me@pool", "give [USER@]HOST:DATASET"),
+        ("me@pool", "it names a snapshot or bookmark"),
         ("[]:pool", "give [USER@]HOST:DATASET"),
         ("[::1:pool", "give [USER@]HOST:DATASET"),
         ("[::1]pool", "give [USER@]HOST:DATASET"),
-        ("a/b:pool", "give [USER@]HOST:DATASET"),
+        ("[::1]/pool:x", "give [USER@]HOST:DATASET"),
         ("backup:", "it is empty"),
         ("backup:/pool", "a pool's name begins with a letter"),
         ("::1:pool", "give [USER@]HOST:DATASET"),
@@ -79,20 +80,19 @@ def test_any_user_host_and_dataset_come_back(user: str | None, host: str, datase
 )
 def test_what_is_no_target_is_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_remote(text)
+        parse_location(text)
     assert why in str(caught.value)
 
 
 @given(st.text(max_size=20) | st.text("ab:/@[]-#. ", max_size=12))
 def test_any_text_is_a_target_or_a_usage_error(text: str) -> None:
     try:
-        remote = parse_remote(text)
+        place = parse_location(text)
     except UsageError:
         return
-    assert remote.host
-    assert remote.host[0] != "-"
-    assert remote.user is None or remote.user[0] != "-"
-    assert text.endswith(":" + remote.dataset)
+    assert not place.host.startswith("-")
+    assert place.user is None or place.user[0] != "-"
+    assert text.endswith(":" + place.dataset if place.host else place.dataset)
 
 
 # ---- refusals --------------------------------------------------------------------------------------------------------
@@ -118,8 +118,12 @@ ALONE = "it names a snapshot or bookmark; give the dataset alone."
             ("push", "tank@a", "backup:pool"),
             f"'tank@a' is not a dataset: {ALONE}",
         ),
-        (("push", "tank", "pool"), "'pool' is not a target: give [USER@]HOST:DATASET, for example backup:pool/data."),
-        (("cleanbuffer", "pool"), "'pool' is not a target: give [USER@]HOST:DATASET, for example backup:pool/data."),
+        (("push", "tank", ":pool"), "':pool' is no place: give [USER@]HOST:DATASET, for example backup:pool/data."),
+        (("pull", "tank", "pool"), "'tank' names no host to pull from: give [USER@]HOST:SOURCE."),
+        (
+            ("pull", "a:tank", "b:pool"),
+            "'b:pool' names a host: pull is to this machine, push goes between any two.",
+        ),
         (("cleanbuffer", "backup:1"), "'1' is not a dataset: a pool's name begins with a letter."),
         ((*PUSH, "--channels", "0"), "--channels 0 is not possible: give 1 or more."),
         ((*PUSH, "--channels=-3"), "--channels -3 is not possible: give 1 or more."),
@@ -156,9 +160,9 @@ def test_a_wrong_command_line_ends_with_2_and_one_sentence(
     [
         ((), "the following arguments are required: COMMAND"),
         (("shove",), "invalid choice: 'shove'"),
-        (("push",), "the following arguments are required: SOURCE, [USER@]HOST:TARGET"),
-        (("push", "tank"), "the following arguments are required: [USER@]HOST:TARGET"),
-        (("cleanbuffer",), "the following arguments are required: [USER@]HOST:TARGET"),
+        (("push",), "the following arguments are required: SOURCE, TARGET"),
+        (("push", "tank"), "the following arguments are required: TARGET"),
+        (("cleanbuffer",), "the following arguments are required: TARGET"),
         ((*PUSH, "--channels", "many"), "invalid int value: 'many'"),
         ((*PUSH, "--port", "ssh"), "invalid int value: 'ssh'"),
         ((*PUSH, "more"), "unrecognized arguments: more"),
@@ -222,7 +226,8 @@ def test_a_run_that_ends_has_the_code_of_the_run(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("command", "example"), [("push", "zfsync push tank/data"), ("cleanbuffer", "zfsync cleanbuffer")]
+    ("command", "example"),
+    [("push", "zfsync push tank/data"), ("pull", "zfsync pull web:"), ("cleanbuffer", "zfsync cleanbuffer")],
 )
 def test_the_help_of_a_command_has_an_example_that_its_parser_takes(
     command: str, example: str, capsys: pytest.CaptureFixture[str]
@@ -230,11 +235,12 @@ def test_the_help_of_a_command_has_an_example_that_its_parser_takes(
     assert outcome(command, "--help") == 0
     out = capsys.readouterr().out
     assert "exit codes:" in out
-    examples = [line.split() for line in out.splitlines() if line.startswith(f"  zfsync {command} ")]
+    lines = [line for line in out.splitlines() if line.startswith(f"  zfsync {command} ")]
+    examples = [line.split("  #")[0].split() for line in lines]
     assert examples
     for words in examples:
         arguments = cli._parser().parse_args(words[1:])
-        assert parse_remote(arguments.target).dataset
+        assert parse_location(arguments.target).dataset
 
 
 def test_the_help_of_the_program_names_its_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ ROWS = (
     ("bootstrap", "transport"),
     ("agent",),
     ("endpoint",),
+    ("source",),
     ("orchestrator",),
     ("console.text",),
     ("console.live", "console.ndjson", "console.plain"),

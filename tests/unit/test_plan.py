@@ -12,7 +12,7 @@ from tests.fakezfs import make_token
 from tests.unit.dsl import dataset, tree
 from tests.unit.histories import Histories, histories
 from zfsync_ssh.buffer import decode
-from zfsync_ssh.dataset import FILESYSTEM, VOLUME, Dataset, Inventory, Snapshot, parent_of
+from zfsync_ssh.dataset import FILESYSTEM, VOLUME, Dataset, Host, Inventory, Snapshot, parent_of
 from zfsync_ssh.decision import FULL, INCREMENTAL, NEW, REFUSED, RESUME, UPTODATE, Decision, newest_common
 from zfsync_ssh.errors import RemoteProtocolError, UsageError, ZfsError
 from zfsync_ssh.plan import Item, Plan, make_plan, place_for, replan, snapshots_to_send, with_estimates
@@ -23,7 +23,7 @@ SOURCE = "@a,1 @b,2 @c,3"
 
 
 def planned(source: Inventory, target: Inventory) -> Plan:
-    return make_plan(source, target, host="there")
+    return make_plan(source, target, host=Host("there"))
 
 
 def item_for(source: Dataset, target: Dataset | None) -> Item:
@@ -249,7 +249,7 @@ def test_what_waits_in_the_buffer_goes_on_there() -> None:
     assert item.place == waits.name
     assert item.target == f"{ROOT}/a/b"
     assert shown(item) == ["@a -> @b: b"]
-    assert plan.waiting == ("/a/b",)
+    assert plan.buffer_left
 
 
 def test_a_dataset_in_its_own_place_comes_before_one_in_the_buffer() -> None:
@@ -269,7 +269,7 @@ def test_ancestors_that_are_missing_are_made_from_the_top() -> None:
 
 
 def test_a_pool_that_is_missing_ends_the_run() -> None:
-    with pytest.raises(ZfsError, match="there has no pool dst, which the target dst/x would be in") as caught:
+    with pytest.raises(ZfsError, match="There is no pool dst on there, for the target dst/x to be in") as caught:
         planned(tree("src/tree", root="@a,1"), Inventory("dst/x", {}))
     assert caught.value.code == "missing"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zfsync_ssh.process import Completed, Listing, Receiver, environment, run
+from zfsync_ssh.process import Completed, Outputs, Receiver, environment, run
 
 PIPE_BYTES = 64 << 10
 
@@ -59,27 +59,27 @@ def test_messages_are_in_english_and_sbin_is_on_the_path(monkeypatch: pytest.Mon
 
 def test_listings_are_read_one_after_the_other() -> None:
     # The second writes more than a pipe holds.
-    with Listing([sh("echo a"), python("sys.stdout.write('b' * 300_000)")]) as listing:
+    with Outputs([sh("echo a"), python("sys.stdout.write('b' * 300_000)")]) as listing:
         assert b"".join(listing) == b"a\n" + b"b" * 300_000
     assert (listing.status, listing.stderr) == (0, "")
 
 
 def test_a_listing_tells_the_worst_status_and_all_complaints() -> None:
-    with Listing([sh("echo one >&2; exit 1"), sh("echo two >&2; exit 5"), ("/no/such/zfs",)]) as listing:
+    with Outputs([sh("echo one >&2; exit 1"), sh("echo two >&2; exit 5"), ("/no/such/zfs",)]) as listing:
         assert b"".join(listing) == b""
     assert listing.status == 127
     assert listing.stderr == "one\ntwo\ncannot run '/no/such/zfs': No such file or directory"
 
 
 def test_complaints_of_any_length_do_not_block_a_listing() -> None:
-    with Listing([python("sys.stderr.write('x' * 300_000); print('done')")]) as listing:
+    with Outputs([python("sys.stderr.write('x' * 300_000); print('done')")]) as listing:
         assert b"".join(listing) == b"done\n"
     assert set(listing.stderr) == {"x"}
     assert len(listing.stderr) == 64 << 10
 
 
 def test_a_listing_that_is_left_early_leaves_no_process() -> None:
-    with Listing([sh("echo $$; exec tail -f /dev/null")]) as listing:
+    with Outputs([sh("echo $$; exec tail -f /dev/null")]) as listing:
         pid = int(next(iter(listing)))
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import sys
 import threading
@@ -44,11 +45,13 @@ def threaded(observer: Observer) -> Iterator[Observer]:
             if not broken:
                 try:
                     observer(event)
+                except BrokenPipeError:
+                    broken = True
+                    _discard_stdout()
                 except Exception as error:
                     broken = True
                     with contextlib.suppress(Exception):
-                        if not isinstance(error, BrokenPipeError):
-                            sys.stderr.write(f"zfsync: the display failed and is off: {error!r}\n")
+                        sys.stderr.write(f"zfsync: the display failed and is off: {error!r}\n")
 
     def put(event: Event) -> None:
         if not (isinstance(event, Progress) and events.qsize() > MAX_WAITING_EVENTS):
@@ -61,3 +64,11 @@ def threaded(observer: Observer) -> Iterator[Observer]:
     finally:
         events.put(None)
         thread.join()
+
+
+def _discard_stdout() -> None:
+    """After its reader has gone, or Python would complain of what is still to be written when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
