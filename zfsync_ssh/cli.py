@@ -148,6 +148,20 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channels", type=int, default=4, metavar="N", help="datasets in flight at once over the one connection (4)"
     )
+    choose = parser.add_argument_group(
+        "choosing (globs, in which * stands for anything, or regular expressions after re:; repeatable)"
+    )
+    choose.add_argument(
+        "--include", action="append", default=[], metavar="PATTERN", help="datasets, relative to SOURCE"
+    )
+    choose.add_argument(
+        "--exclude", action="append", default=[], metavar="PATTERN", help="datasets to leave out, with all below them"
+    )
+    choose.add_argument("--snapshots", action="append", default=[], metavar="PATTERN", help="snapshots by their names")
+    choose.add_argument("--exclude-snapshots", action="append", default=[], metavar="PATTERN", help="... to leave out")
+    choose.add_argument(
+        "--no-intermediates", action="store_true", help="of each dataset only the newest snapshot, none in between"
+    )
     parser.add_argument("--no-recursive", action="store_true", help="SOURCE alone, without the datasets below it")
     parser.add_argument("-n", "--dry-run", action="store_true", help="show what would be sent, and why; change nothing")
 
@@ -187,11 +201,19 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 def _replicate(arguments: argparse.Namespace, source: Location, target: Location) -> int:
     from .orchestrator import Options, Replication
+    from .selection import Selection
     from .source import AgentSource, LocalSource
 
     if arguments.channels < 1:
         raise UsageError(f"--channels {arguments.channels} is not possible: give 1 or more.")
-    options = Options(arguments.channels, not arguments.no_recursive, arguments.dry_run, _owner())
+    selection = Selection(
+        tuple(arguments.include),
+        tuple(arguments.exclude),
+        tuple(arguments.snapshots),
+        tuple(arguments.exclude_snapshots),
+        not arguments.no_intermediates,
+    )
+    options = Options(arguments.channels, not arguments.no_recursive, arguments.dry_run, _owner(), selection)
     there = _endpoint(arguments, target, _buffer(arguments, target))
     here = AgentSource(_endpoint(arguments, source, "")) if source.host else LocalSource(source.dataset)
     return _run(arguments, lambda observe: Replication(here, there, options, observe).run())

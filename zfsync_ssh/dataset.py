@@ -53,10 +53,17 @@ class Dataset(NamedTuple):
     encrypted: bool = False
     placeholder: bool = False
     """Made by zfsync, for children alone: in the place of a parent without snapshots, or as the buffer."""
+    excluded: bool = False
+    """The user property zfsync:exclude is on."""
     path: str = ""
     """For a dataset in the buffer: the child that it is, from its user property."""
     snapshots: Tuple[Snapshot, ...] = ()
     bookmarks: Tuple[Bookmark, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is more than the beginning of a first receive that was cut off."""
+        return bool(self.snapshots) or not self.token
 
     @property
     def newest(self) -> Optional[Snapshot]:

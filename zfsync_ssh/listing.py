@@ -75,10 +75,19 @@ class InventoryParser:
             self._late.append(line)
 
     def _add_dataset(self, name: str, values: List[str]) -> None:
-        kind, guid, used, token, origin, encryption, placeholder, path = _unset(values)
+        kind, guid, used, token, origin, encryption, placeholder, exclude, path = _unset(values)
         mine = placeholder == name  # what lies below inherits the property, but not that it fits
         dataset = Dataset(
-            name, kind, int(guid), int(used or 0), token, origin, encryption not in ("", "off"), mine, path
+            name,
+            kind,
+            int(guid),
+            int(used or 0),
+            token,
+            origin,
+            encryption not in ("", "off"),
+            mine,
+            exclude == "on",
+            path,
         )
         self._rows[name] = _Rows(dataset)
 

@@ -117,6 +117,7 @@ class Send(NamedTuple):
     base: str = ""
     raw: bool = False
     token: str = ""
+    single: bool = False
 
 
 class CleanBuffer(NamedTuple):

@@ -48,6 +48,7 @@ from .messages import (
     trimmed,
 )
 from .plan import Item, Plan, Step, make_plan, place_for, replan, snapshots_to_send, with_estimates
+from .selection import EVERYTHING, Selection
 from .source import Sending, Source
 
 PROGRESS_SECONDS = 0.2
@@ -65,6 +66,7 @@ class Options:
     recursive: bool = True
     dry_run: bool = False
     owner: str = ""
+    selection: Selection = EVERYTHING
 
 
 @dataclass(slots=True)
@@ -141,7 +143,9 @@ class Replication:
     async def _run(self) -> None:
         options = self._options
         source, (control, target) = await both(self._source.inventory(options.recursive), self._open_control())
-        plan = make_plan(source, target, host=self._target.host)
+        plan = make_plan(
+            options.selection.datasets(source), target, host=self._target.host, selection=options.selection
+        )
         if plan.work:
             plan = with_estimates(plan, await self._source.written(snapshots_to_send(plan)))
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
@@ -183,7 +187,7 @@ class Replication:
 
     async def _prepare(self, control: AgentClient, plan: Plan, target: Inventory) -> None:
         """Make what the streams will need: the root's ancestors, placeholders that can be made now, the buffer."""
-        self._present = set(target.datasets)
+        self._present = {child for child, dataset in target.datasets.items() if dataset.complete}
         operations = [Operation("ancestor", name) for name in plan.ancestors]
         for child in plan.placeholders:
             if parent_of(child) is None or parent_of(child) in self._present:
@@ -258,7 +262,7 @@ class Replication:
     async def _stream(self, lane: _Lane, sent: _Sent, step: Step) -> None:
         """Send one stream to its end, or until the receiver says that it has failed."""
         item, client = sent.item, lane.client
-        stream = zfs.Stream(item.source.name, step.to.name, step.base, item.source.encrypted, step.token)
+        stream = zfs.Stream(item.source.name, step.to.name, step.base, item.source.encrypted, step.token, step.single)
         try:
             sending = await self._source.send(stream)
         except (ZfsError, AgentError, ConnectError) as error:
@@ -320,7 +324,7 @@ class Replication:
         try:
             answer = await lane.client.ask(_question(item, sent.place, None))
             assert isinstance(answer, Answer)
-            changed = replan(item, answer.decision, answer.name)
+            changed = replan(item, answer.decision, answer.name, self._options.selection)
         except AgentError as error:
             lane.error = error
             self._fail(sent, "lost", str(self._lost(error)))

@@ -24,6 +24,7 @@ from .decision import (
 )
 from .errors import RemoteProtocolError, UsageError, ZfsError
 from .resume import BadToken, parse_token
+from .selection import EVERYTHING, Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Step:
     """``@name``, ``#name``, or empty for a full stream."""
     base_guid: int = 0
     token: str = ""
+    single: bool = False
+    """The snapshots between ``base`` and ``to`` are left out."""
     snapshots: tuple[Snapshot, ...] = ()
     """Those that arrive with it, ``to`` the last of them."""
     received: int = 0
@@ -115,14 +118,14 @@ class Plan:
         return sum(item.estimate for item in self.items)
 
 
-def make_plan(source: Inventory, target: Inventory, *, host: Host) -> Plan:
+def make_plan(source: Inventory, target: Inventory, *, host: Host, selection: Selection = EVERYTHING) -> Plan:
     """Compare the trees. ``host`` is only for messages. `ZfsError` when the target's pool is not there,
     `UsageError` when the target is a dataset of the source.
     """
     itself = target.datasets.get("")
     if itself is not None and itself.guid in {dataset.guid for dataset in source.datasets.values()}:
         raise UsageError(f"{host.at(target.root)} is part of the source {source.root} itself: choose another target.")
-    items = tuple(_item(child, source.datasets[child], target, host) for child in source)
+    items = tuple(_item(child, source.datasets[child], target, host, selection) for child in source)
     ancestors: tuple[str, ...] = ()
     if "" not in target:
         there = set(target.ancestors)
@@ -138,7 +141,7 @@ def _buffer_left(target: Inventory) -> bool:
     return bool(target.buffered) or (target.buffer is not None and target.buffer.placeholder)
 
 
-def _item(child: str, dataset: Dataset, target: Inventory, host: Host) -> Item:
+def _item(child: str, dataset: Dataset, target: Inventory, host: Host, selection: Selection) -> Item:
     own = target.root + child
     there = target.datasets.get(child) or target.buffered.get(child)
     item = Item(child, dataset, own, there.name if there else own, state_of(there), None)
@@ -159,7 +162,10 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host) -> Item:
     if there is not None and there.kind != dataset.kind:
         problem = f"{host.at(there.name)} is a {there.kind} and {dataset.name} a {dataset.kind}: rename one of them."
         return replace(item, decision=decision, code="exists", problem=problem)
-    return replace(item, decision=decision, steps=tuple(_steps(dataset, decision)))
+    steps = tuple(_steps(dataset, decision, selection))
+    if not steps and decision.kind in (NEW, FULL):
+        return item  # none of its snapshots was selected
+    return replace(item, decision=decision, steps=steps)
 
 
 def _divergence(dataset: Dataset, there: Dataset, host: Host) -> str:
@@ -188,29 +194,39 @@ def _divergence(dataset: Dataset, there: Dataset, host: Host) -> str:
     )
 
 
-def _steps(dataset: Dataset, decision: Decision) -> Iterator[Step]:
-    """The streams that bring the target from the decision's base to the newest snapshot."""
+def _steps(dataset: Dataset, decision: Decision, selection: Selection) -> Iterator[Step]:
+    """The streams that bring the target from the decision's base to the newest snapshot that is wanted."""
     snapshots = dataset.snapshots
     positions = {snapshot.guid: index for index, snapshot in enumerate(snapshots)}
+    wanted = [index for index, taken in enumerate(selection.wanted(snapshots)) if taken]
+    base, base_guid, at = "", 0, -1
     if decision.kind == UPTODATE:
         return
     if decision.kind == RESUME:
         token = parse_token(decision.token)
         at = positions[token.to_guid]
-        yield Step(snapshots[at], "", decision.base, decision.token, (snapshots[at],), token.received)
-    elif decision.kind in (NEW, FULL):
-        # `zfs send -I` has no full stream with all that follows, so the oldest snapshot goes by itself.
-        at = 0
-        yield Step(snapshots[0], snapshots=snapshots[:1])
+        yield Step(
+            snapshots[at], "", decision.base, decision.token, snapshots=snapshots[at : at + 1], received=token.received
+        )
+        base, base_guid = f"@{snapshots[at].name}", snapshots[at].guid
     elif decision.base in positions:
         at = positions[decision.base]
-    else:
-        # A bookmark gives no -I: one step to the first snapshot after it.
+        base, base_guid = f"@{snapshots[at].name}", decision.base
+    elif decision.kind == INCREMENTAL:
         mark = next(bookmark for bookmark in dataset.bookmarks if bookmark.guid == decision.base)
-        at = next(index for index, snapshot in enumerate(snapshots) if snapshot.createtxg > mark.createtxg)
-        yield Step(snapshots[at], f"#{mark.name}", mark.guid, snapshots=(snapshots[at],))
-    if at < len(snapshots) - 1:
-        yield Step(snapshots[-1], f"@{snapshots[at].name}", snapshots[at].guid, snapshots=snapshots[at + 1 :])
+        at = next(index for index, snapshot in enumerate(snapshots) if snapshot.createtxg > mark.createtxg) - 1
+        base, base_guid = f"#{mark.name}", mark.guid
+    wanted = [index for index in wanted if index > at]
+    while wanted:
+        # One stream takes all that follow each other; but a full one, or one from a bookmark, takes a single snapshot.
+        count = 1
+        while base.startswith("@") and count < len(wanted) and wanted[0] == at + 1 and wanted[count] == at + 1 + count:
+            count += 1
+        end, wanted = wanted[count - 1], wanted[count:]
+        single = base.startswith("@") and end != at + count
+        first = end if single or not base.startswith("@") else at + 1
+        yield Step(snapshots[end], base, base_guid, single=single, snapshots=snapshots[first : end + 1])
+        base, base_guid, at = f"@{snapshots[end].name}", snapshots[end].guid, end
 
 
 def _placeholders(items: tuple[Item, ...], target: Inventory) -> tuple[str, ...]:
@@ -228,7 +244,7 @@ def _placeholders(items: tuple[Item, ...], target: Inventory) -> tuple[str, ...]
     return tuple(sorted(wanted, key=lambda child: child.split("/")))
 
 
-def replan(item: Item, decision: Decision, place: str) -> Item:
+def replan(item: Item, decision: Decision, place: str, selection: Selection = EVERYTHING) -> Item:
     """The item after a receiver that looked for itself has decided anew, for the dataset ``place`` there.
 
     `RemoteProtocolError` when the decision is none that these snapshots allow.
@@ -242,7 +258,7 @@ def replan(item: Item, decision: Decision, place: str) -> Item:
     try:
         if decision.kind not in KINDS or (needs_base and decision.base not in known):
             raise KeyError(decision.kind)
-        return replace(changed, steps=tuple(_steps(item.source, decision)))
+        return replace(changed, steps=tuple(_steps(item.source, decision, selection)))
     except (KeyError, StopIteration, RuntimeError, BadToken) as error:
         raise RemoteProtocolError(f"answered a Sync of {item.source.name} with a base that is none") from error
 

@@ -257,7 +257,7 @@ class Agent:
         begun = self._begun
         if message.child and not message.child.startswith("/"):
             raise RemoteProtocolError("received a Send of something outside the source")
-        stream = zfs.Stream(begun.root + message.child, message.to, message.base, message.raw, message.token)
+        stream = zfs.Stream(begun.root + message.child, *message[1:])
         length = 0
         with Outputs([(*begun.command, *zfs.send(stream))], PIPE_BYTES) as sending:
             for chunk in sending:

@@ -328,7 +328,7 @@ class AgentSource:
         child = child_of(self.root, stream.dataset)
         assert child is not None  # the plan has only datasets of the tree
         client = await self._take()
-        return AgentSending(self, client, Send(child, stream.to, stream.base, stream.raw, stream.token))
+        return AgentSending(self, client, Send(child, *stream[1:]))
 
     async def close(self) -> None:
         """See `Source`."""

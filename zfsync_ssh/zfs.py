@@ -18,6 +18,9 @@ PLACEHOLDER_PROPERTY = "zfsync:placeholder"
 """On a dataset that zfsync made to hold children. Its value is the dataset's own full name: what lies below inherits
 the property, and must not be taken for a placeholder itself."""
 
+EXCLUDE_PROPERTY = "zfsync:exclude"
+"""The user sets it to ``on`` for a dataset of a source that is to be left out, and all below it that inherits this."""
+
 MAX_ARGUMENT_BYTES = 96 << 10
 """Names on one command line: well below the 128 KiB that every system allows (Linux: MAX_ARG_STRLEN, ARG_MAX)."""
 
@@ -30,6 +33,7 @@ _DATASET_COLUMNS = (
     "origin",
     "encryption",
     PLACEHOLDER_PROPERTY,
+    EXCLUDE_PROPERTY,
     PATH_PROPERTY,
 )
 _SNAPSHOT_COLUMNS = ("name", "guid", "createtxg")
@@ -62,13 +66,17 @@ def list_written(snapshots: Iterable[str]) -> Tuple[str, ...]:
 
 
 class Stream(NamedTuple):
-    """One `zfs send`. ``base`` is ``@name``, ``#name`` or empty for a full stream; ``token`` replaces all else."""
+    """One `zfs send`. ``base`` is ``@name``, ``#name`` or empty for a full stream; ``token`` replaces all else.
+
+    ``single`` leaves out the snapshots between ``base`` and ``to``.
+    """
 
     dataset: str
     to: str
     base: str = ""
     raw: bool = False
     token: str = ""
+    single: bool = False
 
 
 def send(stream: Stream) -> Tuple[str, ...]:
@@ -77,7 +85,7 @@ def send(stream: Stream) -> Tuple[str, ...]:
         return ("send", "-t", stream.token)
     flags = ("-w",) if stream.raw else ("-L", "-e", "-c")
     # -I takes all snapshots in between, but knows no bookmarks.
-    base = () if not stream.base else ("-i" if stream.base[0] == "#" else "-I", stream.base)
+    base = () if not stream.base else ("-i" if stream.single or stream.base[0] == "#" else "-I", stream.base)
     return ("send", *flags, *base, "%s@%s" % (stream.dataset, stream.to))
 
 

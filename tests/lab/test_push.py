@@ -324,3 +324,35 @@ def test_a_pull_that_is_interrupted_resumes(world: World) -> None:
     assert run.outcomes[words[1]]["what"] == "resume -> @1"
     assert world.digest(world.sender, target) == world.digest(world.receiver, source)
     world.assert_tidy()
+
+
+def test_only_the_chosen_datasets_and_snapshots_go(world: World) -> None:
+    for child in ("/home", "/home/ann", "/home/tmp", "/var", "/var/cache"):
+        world.create(child)
+    for name in ("daily-1", "hourly-1", "daily-2", "hourly-2", "daily-3"):
+        world.write("/home/ann", 50, name)
+        world.snapshot(name)
+    world.sender.run(["zfs", "set", "zfsync:exclude=on", f"{world.source}/var"])
+    choice = ("--exclude", "*/tmp", "--snapshots", "daily-*")
+    assert world.push(*choice).status == 0
+    chosen = [
+        line
+        for line in world.digest(world.sender, world.source)
+        if "@daily-" in line and not line.startswith(("/home/tmp", "/var"))
+    ]
+    assert world.digest(world.receiver, world.target) == chosen
+    world.write("/home/ann", 50, "late")
+    world.snapshot("hourly-3")
+    world.snapshot("daily-4")
+    run = world.push(*choice, "--json")
+    assert run.outcomes[f"{world.source}/home/ann"]["what"] == "@daily-3 -> @daily-4", run
+    world.snapshot("hourly-4")
+    run = world.push(*choice, "--json")
+    assert {outcome["status"] for outcome in run.outcomes.values()} == {"up-to-date"}, run
+    newest = world.push("--no-intermediates", "--exclude", "*/tmp", "--json")
+    assert newest.status == 0, newest
+    assert [row.split("\t")[0] for row in world.snapshots(f"{world.target}/home/ann")][-2:] == [
+        f"{world.target}/home/ann@daily-4",
+        f"{world.target}/home/ann@hourly-4",
+    ]
+    world.assert_tidy()

@@ -17,7 +17,7 @@ ROWS = (
     ("", "errors", "events", "concurrency"),  # "" is the package itself, for its version
     ("dataset", "resume"),
     ("buffer", "decision"),
-    ("messages",),
+    ("messages", "selection"),
     ("protocol", "plan", "zfs"),
     ("listing", "process", "lock"),
     ("remote_agent", "channel", "advice"),

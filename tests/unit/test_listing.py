@@ -14,7 +14,7 @@ from zfsync_ssh.dataset import Bookmark, Dataset, Inventory, Snapshot
 from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_written
 
 # As OpenZFS 2.3 prints them.
-DATASET_ROW = "p/a/b\tfilesystem\t14133053774265923717\t26274816\t-\t-\toff\t-\t-"
+DATASET_ROW = "p/a/b\tfilesystem\t14133053774265923717\t26274816\t-\t-\toff\t-\t-\t-"
 SNAPSHOT_ROW = "p/a/b@1\t8370277833477533805\t190"
 BOOKMARK_ROW = "p/a/b#bm\t8370277833477533805\t190"
 
@@ -30,7 +30,7 @@ def row(
     path: str = "-",
 ) -> str:
     """One row of `list_datasets`."""
-    return "\t".join((name, kind, "7", "100", token, origin, encryption, placeholder, path))
+    return "\t".join((name, kind, "7", "100", token, origin, encryption, placeholder, "-", path))
 
 
 def parsed(*lines: str, root: str = "p/a", buffer: str = "p/a.zfsyncbuffer") -> Inventory:

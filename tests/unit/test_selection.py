@@ -1,0 +1,100 @@
+"""Which datasets and snapshots take part."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.dsl import dataset
+from zfsync_ssh.dataset import Dataset, Host, Inventory
+from zfsync_ssh.decision import INCREMENTAL, UPTODATE
+from zfsync_ssh.errors import UsageError
+from zfsync_ssh.plan import Item, make_plan
+from zfsync_ssh.selection import EVERYTHING, Selection
+
+
+@pytest.mark.parametrize(
+    ("selection", "taken"),
+    [
+        (EVERYTHING, ["", "/home", "/home/ann", "/home/tmp", "/var/tmp"]),
+        (Selection(exclude=("home",)), ["", "/var/tmp"]),
+        (Selection(exclude=("*tmp",)), ["", "/home", "/home/ann"]),
+        (Selection(exclude=("tmp",)), ["", "/home", "/home/ann", "/home/tmp", "/var/tmp"]),
+        (Selection(include=("home",)), ["/home", "/home/ann", "/home/tmp"]),
+        (Selection(include=("home",), exclude=("home/t*",)), ["/home", "/home/ann"]),
+        (Selection(include=("",)), [""]),
+        (Selection(include=("re:(home|var)/t.p",)), ["/home/tmp", "/var/tmp"]),
+        (Selection(exclude=("re:hom",)), ["", "/home", "/home/ann", "/home/tmp", "/var/tmp"]),
+        (Selection(exclude=("*",)), []),
+    ],
+)
+def test_a_dataset_takes_part_with_all_below_it(selection: Selection, taken: list[str]) -> None:
+    children = ["", "/home", "/home/ann", "/home/tmp", "/var/tmp"]
+    assert [child for child in children if selection.takes(child)] == taken
+
+
+def test_the_user_property_leaves_a_dataset_out() -> None:
+    tree = {child: Dataset(f"src{child}", "filesystem", 1, excluded=child == "/a") for child in ("", "/a", "/b")}
+    assert list(EVERYTHING.datasets(Inventory("src", tree))) == ["", "/b"]
+
+
+def test_a_pattern_that_is_none_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match=r"'re:\(' is not a regular expression"):
+        Selection(exclude=("re:(",))
+
+
+def item(source: Dataset, target: Dataset | None, selection: Selection) -> Item:
+    there = Inventory("dst", {"": target} if target else {}, ancestors=("dst",))
+    return make_plan(Inventory("src", {"": source}), there, host=Host("there"), selection=selection).items[0]
+
+
+def streams(item: Item) -> list[str]:
+    """Each stream as the words of `zfs send`."""
+    return [f"{'-i' if step.single or '#' in step.base else '-I'} {step.base} {step.to.name}" if step.base
+            else f"full {step.to.name}" for step in item.steps]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "selection", "expected"),
+    [
+        ("", Selection(), ["full a", "-I @a e"]),
+        ("", Selection(intermediates=False), ["full e"]),
+        ("", Selection(snapshots=("[bcd]",)), ["full b", "-I @b d"]),
+        ("", Selection(exclude_snapshots=("c",)), ["full a", "-I @a b", "-i @b d", "-I @d e"]),
+        ("", Selection(snapshots=("x",)), []),
+        ("@a,1", Selection(intermediates=False), ["-i @a e"]),
+        ("@d,4", Selection(intermediates=False), ["-I @d e"]),
+        ("@b,2", Selection(snapshots=("a", "d")), ["-i @b d"]),
+        ("@b,2", Selection(snapshots=("a", "b")), []),
+    ],
+)
+def test_only_the_wanted_snapshots_are_sent(target: str, selection: Selection, expected: list[str]) -> None:
+    source = dataset("@a,1 @b,2 @c,3 @d,4 @e,5", "src")
+    assert streams(item(source, dataset(target, "dst") if target else None, selection)) == expected
+
+
+def test_a_base_need_not_be_wanted_itself() -> None:
+    chosen = item(dataset("@a,1 @b,2", "src"), dataset("@a,1", "dst"), Selection(exclude_snapshots=("a",)))
+    assert chosen.decision
+    assert chosen.decision.kind == INCREMENTAL
+    assert streams(chosen) == ["-I @a b"]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=9), st.integers(-1, 8))
+def test_every_wanted_snapshot_after_the_base_arrives_once_and_none_else(wanted: list[bool], base: int) -> None:
+    names = [f"{'w' if take else 'x'}{index}" for index, take in enumerate(wanted)]
+    source = dataset(" ".join(f"@{name},{index + 1}" for index, name in enumerate(names)), "src")
+    at = min(base, len(names) - 1)
+    there = dataset(f"@{names[at]},{at + 1}", "dst") if at >= 0 else None
+    chosen = item(source, there, Selection(snapshots=("w*",)))
+    arriving = [snapshot.name for step in chosen.steps for snapshot in step.snapshots]
+    assert arriving == [name for name in names[at + 1 :] if name[0] == "w"]
+    if at == len(names) - 1:
+        assert chosen.decision
+        assert chosen.decision.kind == UPTODATE
+    # Each step begins where the one before it ended.
+    reached = at
+    for step in chosen.steps:
+        assert step.base == (f"@{names[reached]}" if reached >= 0 else "")
+        reached = names.index(step.to.name)

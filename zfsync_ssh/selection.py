@@ -1,0 +1,73 @@
+"""Which datasets and snapshots of a source take part. Pure.
+
+A pattern is a glob, in which ``*`` stands for anything, slashes too, or a regular expression after ``re:``. It has to
+match the whole of a name: of a dataset relative to the root, without a slash in front (``home/ann``), or of a snapshot.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from .dataset import Inventory, Snapshot
+from .errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Patterns, and whether snapshots between the base and the newest one are wanted."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    snapshots: tuple[str, ...] = ()
+    exclude_snapshots: tuple[str, ...] = ()
+    intermediates: bool = True
+
+    def __post_init__(self) -> None:
+        """`UsageError` for a pattern that is none."""
+        for pattern in (*self.include, *self.exclude, *self.snapshots, *self.exclude_snapshots):
+            _compiled(pattern)
+
+    def takes(self, child: str) -> bool:
+        """Whether a dataset takes part: it, or one above it, is included, and neither it nor one above is excluded."""
+        parts = child.split("/")[1:]
+        paths = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)] or [""]
+        included = not self.include or any(_matches(self.include, path) for path in paths)
+        return included and not any(_matches(self.exclude, path) for path in paths)
+
+    def datasets(self, source: Inventory) -> Inventory:
+        """The part of a source's tree that takes part; the user property ``zfsync:exclude=on`` counts as well."""
+        taken = {
+            child: dataset for child, dataset in source.datasets.items() if not dataset.excluded and self.takes(child)
+        }
+        return Inventory(source.root, taken)
+
+    def wanted(self, snapshots: Sequence[Snapshot]) -> list[bool]:
+        """Which of a dataset's snapshots, oldest first, are to be sent."""
+        taken = [
+            (not self.snapshots or _matches(self.snapshots, snapshot.name))
+            and not _matches(self.exclude_snapshots, snapshot.name)
+            for snapshot in snapshots
+        ]
+        if not self.intermediates and True in taken:
+            newest = len(taken) - 1 - taken[::-1].index(True)
+            taken = [index == newest for index in range(len(taken))]
+        return taken
+
+
+EVERYTHING = Selection()
+
+
+def _matches(patterns: tuple[str, ...], text: str) -> bool:
+    return any(_compiled(pattern).fullmatch(text) for pattern in patterns)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern[3:] if pattern.startswith("re:") else fnmatch.translate(pattern))
+    except re.error as error:
+        raise UsageError(f"{pattern!r} is not a regular expression: {error}.") from error
