@@ -24,6 +24,7 @@ from .errors import EXIT_INTERRUPTED, UsageError, ZfsyncError
 if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .events import Observer
+    from .source import Source
 
 _EXIT_CODES = """\
 exit codes:
@@ -50,6 +51,12 @@ _PULL_EXAMPLES = """\
 examples:
   zfsync pull web:tank/data pool/web
   zfsync pull --dry-run root@web.example.org:tank/data pool/web
+"""
+
+_COMPARE_EXAMPLES = """\
+examples:
+  zfsync compare tank/data backup:pool/data
+  zfsync compare --json web:tank/data backup:pool/web
 """
 
 _CLEAN_EXAMPLES = """\
@@ -131,6 +138,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_choices(pull)
     pull.set_defaults(run=_pull)
 
+    compare = commands.add_parser(
+        "compare",
+        help="tell which snapshots two trees have in common, and which only one has",
+        description="Compares the snapshots of two trees of datasets by their GUIDs, without reading their contents. "
+        "Exit code 0 when both have the same, 3 when they differ.",
+        epilog=f"{_COMPARE_EXAMPLES}\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_argument("source", metavar="FIRST", help="a dataset, e.g. tank/data; [USER@]HOST:DATASET too")
+    compare.add_argument("target", metavar="SECOND", help="likewise")
+    compare.add_argument("--no-recursive", action="store_true", help="these two alone, without what is below them")
+    _add_connection(compare)
+    compare.set_defaults(run=_compare)
+
     clean = commands.add_parser(
         "cleanbuffer",
         help="rename into place what waits in a target's buffer",
@@ -168,6 +189,13 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
 
 def _add_target(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
     parser.add_argument("target", metavar=metavar, help=text)
+    parser.add_argument(
+        "--buffer", metavar="NAME", help="dataset in which children wait for their parents (TARGET.zfsyncbuffer)"
+    )
+    _add_connection(parser)
+
+
+def _add_connection(parser: argparse.ArgumentParser) -> None:
     ssh = parser.add_argument_group("connection")
     ssh.add_argument("-p", "--port", type=int, metavar="PORT", help="port of sshd there (22, or as in ssh_config)")
     ssh.add_argument("-i", "--identity", type=Path, metavar="FILE", help="private key to log in with")
@@ -177,9 +205,6 @@ def _add_target(parser: argparse.ArgumentParser, metavar: str, text: str) -> Non
     there = parser.add_argument_group("at the other host")
     there.add_argument("--remote-python", metavar="PYTHON", help="python3 there, when it is not found by itself")
     there.add_argument("--sudo", action="store_true", help="run 'sudo -n zfs' there, not 'zfs'")
-    parser.add_argument(
-        "--buffer", metavar="NAME", help="dataset in which children wait for their parents (TARGET.zfsyncbuffer)"
-    )
     show = parser.add_argument_group("output")
     show.add_argument("--json", action="store_true", help="one JSON object per line and event")
     show.add_argument("-q", "--quiet", action="store_true", help="say nothing but what failed")
@@ -202,7 +227,6 @@ def _pull(arguments: argparse.Namespace) -> int:
 def _replicate(arguments: argparse.Namespace, source: Location, target: Location) -> int:
     from .orchestrator import Options, Replication
     from .selection import Selection
-    from .source import AgentSource, LocalSource
 
     if arguments.channels < 1:
         raise UsageError(f"--channels {arguments.channels} is not possible: give 1 or more.")
@@ -215,12 +239,26 @@ def _replicate(arguments: argparse.Namespace, source: Location, target: Location
     )
     options = Options(arguments.channels, not arguments.no_recursive, arguments.dry_run, _owner(), selection)
     there = _endpoint(arguments, target, _buffer(arguments, target))
-    here = AgentSource(_endpoint(arguments, source, "")) if source.host else LocalSource(source.dataset)
+    here = _source(arguments, source)
     return _run(arguments, lambda observe: Replication(here, there, options, observe).run())
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    from .jobs import compare
+
+    first = _source(arguments, parse_location(arguments.source))
+    second = _source(arguments, parse_location(arguments.target))
+    return _run(arguments, lambda observe: compare(first, second, not arguments.no_recursive, observe))
+
+
+def _source(arguments: argparse.Namespace, place: Location) -> Source:
+    from .source import AgentSource, LocalSource
+
+    return AgentSource(_endpoint(arguments, place, "")) if place.host else LocalSource(place.dataset)
+
+
 def _cleanbuffer(arguments: argparse.Namespace) -> int:
-    from .orchestrator import clean_buffer
+    from .jobs import clean_buffer
 
     target = parse_location(arguments.target)
     there = _endpoint(arguments, target, _buffer(arguments, target))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import collections
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +19,9 @@ class Status(StrEnum):
     """Only in a dry run."""
     RENAMED = "renamed"
     """Only in a cleanbuffer by hand."""
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    """Only in a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,12 @@ class Ended:
     bytes: int
     seconds: float
     exit_code: int
+
+    @classmethod
+    def of(cls, outcomes: Collection[Outcome], seconds: float, exit_code: int) -> Ended:
+        """The end of a run with these outcomes."""
+        counts = collections.Counter(outcome.status for outcome in outcomes)
+        return cls(dict(counts), sum(outcome.bytes for outcome in outcomes), seconds, exit_code)
 
 
 Event = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -133,7 +132,7 @@ class Replication:
             for item in tuple(self._unfinished.values()):
                 message = f"{item.source.name} was not finished: the next run goes on with it."
                 self._finish(item, Status.FAILED, code="unfinished", message=message)
-            self._observe(ended(self._outcomes.values(), time.monotonic() - started, code))
+            self._observe(Ended.of(self._outcomes.values(), time.monotonic() - started, code))
         return code
 
     @property
@@ -390,38 +389,6 @@ class Replication:
         self._outcomes[outcome.source] = outcome
         self._unfinished.pop(item.child, None)
         self._observe(Finished(outcome))
-
-
-async def clean_buffer(target: Endpoint, owner: str, observe: Observer) -> int:
-    """Empty the target's buffer, as every push does at its end; the exit code."""
-    started = time.monotonic()
-    where = str(target)
-    observe(Started(target.host.at(target.buffer), where, False))
-    outcomes: list[Outcome] = []
-    code = ZfsyncError.exit_code
-    try:
-        client, _ = await target.open()
-        await client.lock(target.root, owner)
-        results = await client.results(CleanBuffer())
-        for result in results:
-            status = Status.RENAMED if result.ok else Status.FAILED
-            message = "" if result.ok else f"it stays in the buffer: {result.message}."
-            outcomes.append(Outcome(result.name, where + result.name, status, code=result.code, message=message))
-            observe(Finished(outcomes[-1]))
-        code = EXIT_OK if all(result.ok for result in results) else DatasetError.exit_code
-    except ZfsyncError as error:
-        code = error.exit_code
-        raise
-    finally:
-        await target.close()
-        observe(ended(outcomes, time.monotonic() - started, code))
-    return code
-
-
-def ended(outcomes: Collection[Outcome], seconds: float, code: int) -> Ended:
-    """The last event of a run."""
-    counts = collections.Counter(outcome.status for outcome in outcomes)
-    return Ended(dict(counts), sum(outcome.bytes for outcome in outcomes), seconds, code)
 
 
 def _question(item: Item, place: str, known: TargetState | None) -> Sync:

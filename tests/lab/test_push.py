@@ -356,3 +356,22 @@ def test_only_the_chosen_datasets_and_snapshots_go(world: World) -> None:
         f"{world.target}/home/ann@hourly-4",
     ]
     world.assert_tidy()
+
+
+def test_a_comparison_tells_what_only_one_side_has(world: World) -> None:
+    world.create("/a")
+    world.create("/only here")
+    world.snapshot("1")
+    where = f"{world.receiver.ssh_host}:{world.target}"
+    compare = ["zfsync", "compare", "--port", str(world.receiver.ssh_port), world.source, where]
+    assert world.push("--exclude", "only*").status == 0
+    assert world.run([*compare[:-2], f"{world.source}/a", f"{where}/a"]).status == 0
+    world.snapshot("2", "/a")
+    run = world.run(compare)
+    assert run.status == 3, run
+    assert f"{world.source}/a -> {where}/a: DIFFERENT: newest in common is @1; @2 only in {world.source}." in run.err
+    assert f"{world.source}/only here -> {where}/only here: DIFFERENT: it is only in {world.source}." in run.err
+    assert f"{world.source} -> {where}: equal" in run.out
+    assert world.push().status == 0
+    assert world.run([*compare, "--json"]).outcomes[f"{world.source}/a"]["status"] == "equal"
+    world.assert_equal()

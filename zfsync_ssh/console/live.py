@@ -42,6 +42,8 @@ _STYLES = {
     Status.FAILED: "bold red",
     Status.PLANNED: "cyan",
     Status.RENAMED: "green",
+    Status.EQUAL: "dim",
+    Status.DIFFERENT: "bold red",
 }
 
 
@@ -143,7 +145,7 @@ class LiveConsole:
         before = self._outcomes.get(outcome.source)
         self._in_flight.pop(outcome.source, None)
         self._outcomes[outcome.source] = outcome
-        if outcome.status is Status.FAILED:
+        if outcome.status in (Status.FAILED, Status.DIFFERENT):
             self._say(f"{outcome.source}: {outcome.message}", "red")
         if before is None and outcome.status in (Status.SENT, Status.FAILED):
             self._done += 1
@@ -213,7 +215,9 @@ class LiveConsole:
         table.add_column("snapshots", overflow="fold")
         table.add_column("size", justify="right")
         table.add_column("why" if self._dry_run else "time", justify="left" if self._dry_run else "right")
-        rows = [outcome for outcome in self._outcomes.values() if outcome.status is not Status.UP_TO_DATE]
+        rows = [
+            outcome for outcome in self._outcomes.values() if outcome.status not in (Status.UP_TO_DATE, Status.EQUAL)
+        ]
         rows.sort(key=lambda outcome: (outcome.status is not Status.FAILED, outcome.source.split("/")))
         for outcome in rows[:MAX_TABLE_ROWS]:
             bytes_shown = outcome.estimate if outcome.status is Status.PLANNED else outcome.bytes

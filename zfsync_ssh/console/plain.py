@@ -20,7 +20,7 @@ class PlainConsole:
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, Finished):
-            failed = event.outcome.status is Status.FAILED
+            failed = event.outcome.status in (Status.FAILED, Status.DIFFERENT)
             if failed or not self._quiet:
                 self._line(line(event.outcome), failed)
         elif self._quiet:

@@ -37,6 +37,8 @@ def line(outcome: Outcome) -> str:
         return f"{head}would send {outcome.what}, about {size(outcome.estimate)} ({outcome.why})"
     if outcome.status is Status.FAILED:
         return f"{head}FAILED: {outcome.message}"
+    if outcome.status is Status.DIFFERENT:
+        return f"{head}DIFFERENT: {outcome.message}"
     return f"{head}{WORDS[outcome.status]}"
 
 
@@ -56,4 +58,6 @@ WORDS = {
     Status.FAILED: "failed",
     Status.PLANNED: "to send",
     Status.RENAMED: "renamed into place",
+    Status.EQUAL: "equal",
+    Status.DIFFERENT: "different",
 }
