@@ -15,8 +15,14 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   need python3 python3-venv ca-certificates "$@"
 fi
 
-PYTHON=$(command -v python3.14 || command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
-[ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
+if [ ! -x .venv/bin/python ]; then
+  # By trying: a name on the PATH may be a shim that leads nowhere, or a python without venv.
+  for python in python3 python3.14 python3.13 python3.12 python3.11 none; do
+    "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
+  done
+  [ "$python" != none ] || { echo "there is no python3 >= 3.11 with venv here: install one" >&2; exit 1; }
+  "$python" -m venv .venv
+fi
 # Only when what is to be installed has changed.
 if ! cmp -s pyproject.toml .venv/installed; then
   .venv/bin/python -m pip --quiet --disable-pip-version-check install --editable '.[dev]'

@@ -92,7 +92,10 @@ class _Step:
         self.decision = decision
         self.name = name
         self.newest = decision.base
-        self.broken = decision.why if decision.kind in (REFUSED, UPTODATE) else ""
+        self.broken = ""
+        """Why no stream can be received for it any more."""
+        if decision.kind in (REFUSED, UPTODATE):
+            self.broken = decision.why or "it is up to date"
 
 
 class Agent:
