@@ -79,7 +79,7 @@ def test_no_zfs_at_the_far_end(world: World) -> None:
     finally:
         world.receiver.sh("mv /usr/sbin/zfs.hidden /usr/sbin/zfs")
     assert run.status == 7
-    assert_one_sentence(run, "has no working zfs")
+    assert_one_sentence(run, "There is no working zfs on")
     world.assert_tidy()
 
 
@@ -103,7 +103,7 @@ def test_no_such_target_pool(world: World) -> None:
     world.snapshot("1")
     run = world.push(target="nopool/x")
     assert run.status == 7
-    assert_one_sentence(run, "has no pool nopool")
+    assert_one_sentence(run, "There is no pool nopool on")
     world.assert_tidy()
 
 
