@@ -275,6 +275,7 @@ class AgentSending:
         try:
             result = await self._result
         except AgentError as error:
+            self._source.release(None)
             return str(error)
         self._source.release(self._client)
         return "" if result.ok else result.message
