@@ -12,7 +12,7 @@ need() { # PACKAGE... - install those that are missing
 }
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  need python3 python3-venv ca-certificates "$@"
+  need python3 python3-venv ca-certificates mount iproute2 "$@"
 fi
 
 if [ ! -x .venv/bin/python ]; then

@@ -111,9 +111,9 @@ class AgentClient:
             self._write(message)
 
     @property
-    def gone(self) -> bool:
-        """Whether the agent has ended, or the way to it."""
-        return self._error is not None
+    def error(self) -> AgentError | None:
+        """Why the agent, or the way to it, has gone; None while it is there."""
+        return self._error
 
     @property
     def streaming(self) -> bool:

@@ -3,8 +3,8 @@
 The buffer of target ``pool/backup`` is the dataset ``pool/backup.zfsyncbuffer``. Child ``/a/b`` waits in it as
 ``2F612F62``, the hexadecimal of its UTF-8, and is renamed into place, parents first, when the parent is there: the
 way of the original zfsync. A hexadecimal name is twice as long as what it says and ZFS allows 255 characters, so
-one that would not fit is replaced by a digest; the child itself is in every case kept in the user property
-`PATH_PROPERTY` of the buffered dataset.
+one that would not fit is replaced by a digest; the full name that it is to have is in every case
+kept in the user property `PATH_PROPERTY` of the buffered dataset.
 
 Also shipped to the far end: standard library only, Python >= 3.8.
 """
@@ -54,17 +54,18 @@ def buffered_name(buffer: str, child: str, longest_snapshot: int) -> str:
     return "%s/%s%s" % (buffer, _DIGEST_MARK, hashlib.sha256(child.encode("utf-8")).hexdigest()[:_DIGEST_CHARS])
 
 
-def child_waiting(buffer: str, name: str, path: str) -> Optional[str]:
-    """Which child the dataset ``name`` in ``buffer`` is; None when it is none of ours.
+def child_waiting(root: str, buffer: str, name: str, path: str) -> Optional[str]:
+    """Which child of ``root`` the dataset ``name`` in ``buffer`` is; None when it is none.
 
-    ``path`` is the value of its `PATH_PROPERTY`, or empty.
+    ``path`` is the value of its `PATH_PROPERTY`, the full name that it is to have, or empty. Without it only the name
+    tells, and only in the root's own buffer: another may serve several targets.
     """
     inside = child_of(buffer, name)
     if not inside or inside.count("/") != 1:
         return None
-    if path.startswith("/"):
-        return path
-    return decode(inside[1:])
+    if path:
+        return child_of(root, path) or None
+    return decode(inside[1:]) if buffer == default_buffer(root) else None
 
 
 class Move(NamedTuple):

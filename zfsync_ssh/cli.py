@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import __version__, bootstrap
 from .buffer import check_buffer, default_buffer
-from .dataset import Host, check_name
+from .dataset import Host, check_name, child_of
 from .errors import EXIT_INTERRUPTED, UsageError, ZfsyncError
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ def parse_location(text: str) -> Location:
         host, found, dataset = where[1:].partition("]:")
     else:
         host, found, dataset = where.partition(":")
+    if found and host and not dataset:
+        raise UsageError(f"{text!r} names no dataset: give one after {host}:, for example {host}:pool/data.")
     if not found or not host or (at and not user):
         raise UsageError(f"{text!r} is no place: give [USER@]HOST:DATASET, for example backup:pool/data.")
     with contextlib.suppress(ValueError):
@@ -239,6 +241,8 @@ def _replicate(arguments: argparse.Namespace, source: Location, target: Location
     )
     options = Options(arguments.channels, not arguments.no_recursive, arguments.dry_run, _owner(), selection)
     there = _endpoint(arguments, target, _buffer(arguments, target))
+    if not (source.host or target.host) and child_of(source.dataset, target.dataset) is not None:
+        raise UsageError(f"{target.dataset} is part of the source {source.dataset} itself: choose another target.")
     here = _source(arguments, source)
     return _run(arguments, lambda observe: Replication(here, there, options, observe).run())
 

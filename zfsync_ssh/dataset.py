@@ -56,7 +56,7 @@ class Dataset(NamedTuple):
     excluded: bool = False
     """The user property zfsync:exclude is on."""
     path: str = ""
-    """For a dataset in the buffer: the child that it is, from its user property."""
+    """For a dataset in the buffer: the full name that it is to have, from its user property."""
     snapshots: Tuple[Snapshot, ...] = ()
     bookmarks: Tuple[Bookmark, ...] = ()
 

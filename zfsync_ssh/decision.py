@@ -62,15 +62,20 @@ def state_of(dataset: Optional[Dataset]) -> TargetState:
     return TargetState(True, dataset.placeholder, newest, dataset.token)
 
 
-def decide(snapshots: Sequence[Snapshot], bookmarks: Iterable[Bookmark], target: TargetState) -> Decision:
+def decide(
+    snapshots: Sequence[Snapshot], bookmarks: Iterable[Bookmark], target: TargetState, raw: bool = False
+) -> Decision:
     """Compare the source's snapshots, oldest first and at least one, with the target.
+
+    ``raw`` tells that the source is encrypted and its streams go raw: a partial receive that did not is never resumed,
+    for `zfs send -t` would send what is in it in clear.
 
     The base is always the target's newest snapshot: a stream from an older one would not be received without
     rolling the target back, which is never done unasked.
     """
     positions = {snapshot.guid: index for index, snapshot in enumerate(snapshots)}
     if target.token:
-        if _resumable(target, positions):
+        if _resumable(target, positions, raw):
             return Decision(RESUME, target.newest, target.token)
         discard = True
     else:
@@ -105,10 +110,10 @@ def same_name_other_guid(source: Sequence[Snapshot], target: Sequence[Snapshot])
     return tuple(other for other in target if guids.get(other.name, other.guid) != other.guid)
 
 
-def _resumable(target: TargetState, positions: Dict[int, int]) -> bool:
+def _resumable(target: TargetState, positions: Dict[int, int], raw: bool) -> bool:
     try:
         token = parse_token(target.token)
     except BadToken:
         return False
     # The base of a partial receive is the newest snapshot: were it another, the receive would not have begun.
-    return token.to_guid in positions and token.from_guid == target.newest
+    return token.raw == raw and token.to_guid in positions and token.from_guid == target.newest

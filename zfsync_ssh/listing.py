@@ -114,7 +114,7 @@ class InventoryParser:
         buffered: Dict[str, Dataset] = {}
         for name in sorted(self._rows, key=lambda name: name.split("/")):
             dataset = self._rows[name].finish()
-            waiting = child_waiting(self._buffer, name, dataset.path) if self._buffer else None
+            waiting = child_waiting(self._root, self._buffer, name, dataset.path) if self._buffer else None
             if waiting is not None:
                 buffered[waiting] = dataset
             elif name == self._buffer:

@@ -49,7 +49,9 @@ class Inventory(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One of `Apply`: make the dataset ``name`` as an ``ancestor`` of the root, a ``placeholder`` or the ``buffer``."""
+    """One of `Apply`: make the dataset ``name`` as an ``ancestor`` of the root, a ``placeholder`` or the ``buffer``; or
+    ``drop`` its partial receive.
+    """
 
     verb: str
     name: str
@@ -74,6 +76,7 @@ class Sync(NamedTuple):
     snapshots: Tuple[Snapshot, ...]
     bookmarks: Tuple[Bookmark, ...] = ()
     known: Optional[TargetState] = None
+    raw: bool = False
 
 
 class Stream(NamedTuple):

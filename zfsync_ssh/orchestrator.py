@@ -15,7 +15,7 @@ from .concurrency import both, task_group
 from .dataset import Host, Inventory, parent_of
 from .decision import REFUSED, UPTODATE, TargetState
 from .endpoint import Endpoint
-from .errors import EXIT_INTERRUPTED, EXIT_OK, AgentError, ConnectError, DatasetError, ZfsError, ZfsyncError
+from .errors import EXIT_INTERRUPTED, EXIT_OK, AgentError, ConnectError, DatasetError, UsageError, ZfsError, ZfsyncError
 from .events import (
     Cleaned,
     Connected,
@@ -51,6 +51,8 @@ from .selection import EVERYTHING, Selection
 from .source import Sending, Source
 
 PROGRESS_SECONDS = 0.2
+MAX_STEPS_AHEAD = 16
+"""Streams of one dataset that may be without their result: well below the protocol's own bound."""
 PIPELINE = 1
 """Datasets that a channel may have sent and not heard the result of, while it sends the next."""
 _LOOK_AGAIN = ("stale", "partial", "diverged", "exists")
@@ -120,7 +122,7 @@ class Replication:
         code = ZfsyncError.exit_code
         try:
             await self._run()
-            code = DatasetError.exit_code if self._failed else EXIT_OK
+            code = DatasetError.exit_code if self._failed or self._unfinished else EXIT_OK
         except ZfsyncError as error:
             code = error.exit_code
             raise
@@ -149,7 +151,11 @@ class Replication:
             plan = with_estimates(plan, await self._source.written(snapshots_to_send(plan)))
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
         self._settle_the_rest(plan)
-        if (plan.work or plan.buffer_left) and not options.dry_run:
+        if not plan.items:
+            raise UsageError(
+                f"Nothing of {self._source.root} is selected: check --include, --exclude and zfsync:exclude."
+            )
+        if (plan.work or plan.buffer_left or plan.leftovers) and not options.dry_run:
             await self._prepare(control, plan, target)
             if plan.work:
                 await self._send_all(control, plan)
@@ -195,9 +201,10 @@ class Replication:
         places = [place_for(item, self._target.buffer, self._present) for item in plan.work]
         if target.buffer is None and any(place.startswith(self._target.buffer + "/") for place in places):
             operations.append(Operation("buffer", self._target.buffer))
+        operations += [Operation("drop", name) for name in plan.leftovers]
         for result in await control.apply(operations):
             if not result.ok:
-                what = f"{self._target.host} cannot make the dataset {result.name}: {result.message}"
+                what = f"{self._target.host} cannot prepare the dataset {result.name}: {result.message}"
                 raise ZfsError(f"{what}{advice(result.code)}.", result.code)
 
     # -- the streams --
@@ -224,7 +231,7 @@ class Replication:
         finally:
             ticker.cancel()
         errors = [lane.error for lane in self._lanes if lane.error is not None]
-        if errors and (self._target.lost or len(errors) == len(self._lanes)):
+        if errors and (self._target.lost or self._queue or len(errors) == len(self._lanes)):
             raise self._lost(errors[0])
         if self._source.lost:
             raise _connection_lost(self._source.host)
@@ -236,7 +243,10 @@ class Replication:
     async def _work(self, lane: _Lane) -> None:
         """Send one dataset after the other, always the next of the queue, until it is empty or the agent has gone."""
         sent: collections.deque[_Sent] = collections.deque()
-        while self._queue and lane.error is None and not lane.client.gone:
+        while self._queue and lane.error is None:
+            if lane.client.error is not None:
+                lane.error = lane.client.error
+                break
             sent.append(await self._send(lane, self._queue.popleft()))
             if len(sent) > PIPELINE:
                 await self._settle(lane, sent.popleft())
@@ -252,6 +262,8 @@ class Replication:
         lane.before = 0
         self._observe(SendStarted(lane.index, item.source.name, item.what, item.estimate, waits))
         for step in item.steps:
+            if len(sent.results) >= MAX_STEPS_AHEAD:
+                await asyncio.wait((sent.results[-MAX_STEPS_AHEAD],))
             if sent.problem or any(result.done() and not _ok(result) for result in sent.results):
                 break
             await self._stream(lane, sent, step)
@@ -368,6 +380,10 @@ class Replication:
             else:
                 where = self._target.host.at(self._target.buffer)
                 self._observe(Notice(f"{result.name or 'Everything'} stays in {where}: {result.message}."))
+        for child in self._buffered - {result.name for result in results}:
+            # Not there any more, or the buffer could not be read: it is not in its place in any case.
+            message = f"{items[child].source.name} has arrived in {self._target.buffer}, but was not found there again."
+            self._finish(items[child], Status.FAILED, code="stuck", message=message)
         self._observe(Cleaned(renamed))
 
     # -- outcomes --
@@ -395,7 +411,7 @@ def _question(item: Item, place: str, known: TargetState | None) -> Sync:
     needed = {step.base_guid for step in item.steps}
     snapshots = trimmed(item.source.snapshots, needed, MAX_SYNC_SNAPSHOTS)
     bookmarks = trimmed(item.source.bookmarks, needed, MAX_SYNC_BOOKMARKS)
-    return Sync(item.child, item.source.kind, place, snapshots, bookmarks, known)
+    return Sync(item.child, item.source.kind, place, snapshots, bookmarks, known, item.source.encrypted)
 
 
 def _connection_lost(host: Host) -> ConnectError:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from .buffer import buffered_name
-from .dataset import MAX_NAME_CHARS, Dataset, Host, Inventory, Snapshot, ancestors_of, parent_of, pool_of
+from .dataset import MAX_NAME_CHARS, Dataset, Host, Inventory, Snapshot, ancestors_of, child_of, parent_of, pool_of
 from .decision import (
     FULL,
     INCREMENTAL,
@@ -103,6 +103,8 @@ class Plan:
     """Datasets above the target's root to make first, the topmost first."""
     placeholders: tuple[str, ...]
     """Children to make at the target because the source has no snapshot of them, parents first."""
+    leftovers: tuple[str, ...]
+    """Datasets at the target that are up to date, but for a partial receive that no longer fits."""
     buffer_left: bool
     """The buffer is there from an earlier run, with something in it or to be destroyed."""
 
@@ -123,18 +125,23 @@ def make_plan(source: Inventory, target: Inventory, *, host: Host, selection: Se
     `UsageError` when the target is a dataset of the source.
     """
     itself = target.datasets.get("")
-    if itself is not None and itself.guid in {dataset.guid for dataset in source.datasets.values()}:
+    within = source.datasets.get(child_of(source.root, target.root) or "")
+    if itself is not None and within is not None and (itself.name, itself.guid) == (within.name, within.guid):
         raise UsageError(f"{host.at(target.root)} is part of the source {source.root} itself: choose another target.")
     items = tuple(_item(child, source.datasets[child], target, host, selection) for child in source)
     ancestors: tuple[str, ...] = ()
     if "" not in target:
         there = set(target.ancestors)
         if pool_of(target.root) not in there:
-            raise ZfsError(
-                f"There is no pool {pool_of(target.root)} on {host}, for the target {target.root} to be in.", "missing"
-            )
+            elsewhere = "" if host.name else "; on another host it is HOST:DATASET"
+            message = f"There is no pool {pool_of(target.root)} on {host}, for the target {target.root} to be in"
+            raise ZfsError(f"{message}{elsewhere}.", "missing")
         ancestors = tuple(name for name in ancestors_of(target.root) if name not in there)
-    return Plan(items, ancestors, _placeholders(items, target), _buffer_left(target))
+    return Plan(items, ancestors, _placeholders(items, target), _leftovers(items), _buffer_left(target))
+
+
+def _leftovers(items: tuple[Item, ...]) -> tuple[str, ...]:
+    return tuple(item.place for item in items if item.decision and item.decision.discard and not item.steps)
 
 
 def _buffer_left(target: Inventory) -> bool:
@@ -155,7 +162,15 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, selection
             problem=f"{host.at(own)} with its longest snapshot name would have {len(own) + 1 + longest} characters, "
             f"and ZFS allows {MAX_NAME_CHARS}: choose a shorter target.",
         )
-    decision = decide(dataset.snapshots, dataset.bookmarks, item.state)
+    root = target.datasets.get("")
+    if there is None and root is not None and root.encrypted and not dataset.encrypted:
+        return replace(
+            item,
+            code="encryption",
+            problem=f"{host.at(own)} would be below {host.at(root.name)}, which is encrypted, and {dataset.name} is "
+            f"not: choose a target that is not encrypted, or encrypt the source.",
+        )
+    decision = decide(dataset.snapshots, dataset.bookmarks, item.state, dataset.encrypted)
     if decision.kind == REFUSED:
         assert there is not None  # nothing is refused where nothing is
         return replace(item, decision=decision, code="diverged", problem=_divergence(dataset, there, host))
@@ -204,6 +219,8 @@ def _steps(dataset: Dataset, decision: Decision, selection: Selection) -> Iterat
         return
     if decision.kind == RESUME:
         token = parse_token(decision.token)
+        if token.raw != dataset.encrypted:
+            raise BadToken("of a stream that was not raw as this one has to be, or the other way round")
         at = positions[token.to_guid]
         yield Step(
             snapshots[at], "", decision.base, decision.token, snapshots=snapshots[at : at + 1], received=token.received

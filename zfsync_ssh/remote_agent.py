@@ -18,7 +18,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 from . import __version__, zfs
 from .buffer import PATH_PROPERTY, check_buffer, rename_plan
 from .dataset import FILESYSTEM, ancestors_of, check_name, child_of
-from .decision import FULL, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
+from .decision import REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import ProtocolError, RemoteProtocolError, UsageError
 from .listing import InventoryParser, listing_problem, missing
 from .lock import Lock
@@ -85,10 +85,11 @@ class _Target(NamedTuple):
 class _Step:
     """The child that the last `Sync` was about, and how far its streams have come."""
 
-    __slots__ = ("broken", "decision", "name", "newest", "sync")
+    __slots__ = ("broken", "decision", "name", "newest", "placeholder", "sync")
 
-    def __init__(self, sync: Sync, decision: Decision, name: str) -> None:
+    def __init__(self, sync: Sync, decision: Decision, name: str, placeholder: bool) -> None:
         self.sync = sync
+        self.placeholder = placeholder
         self.decision = decision
         self.name = name
         self.newest = decision.base
@@ -276,6 +277,11 @@ class Agent:
             properties = [("canmount", "off")]
         elif operation.verb == "placeholder" and child_of(target.root, name) is not None:
             properties = [("canmount", "off"), ("readonly", "on"), (zfs.PLACEHOLDER_PROPERTY, name)]
+        elif operation.verb == "drop" and (child_of(target.root, name) is not None or child_of(target.buffer, name)):
+            dropped = self._zfs(zfs.abort_receive(name))
+            if dropped.status:
+                return Result(False, zfs.classify(dropped.stderr), zfs.reason(dropped.stderr), name)
+            return Result(True, name=name)
         elif operation.verb == "buffer" and name == target.buffer:
             # Told apart by this from a dataset of somebody else's that was named as the buffer: that one never goes.
             properties = [("canmount", "off"), ("mountpoint", "none"), ("readonly", "on")]
@@ -294,10 +300,12 @@ class Agent:
         if sync.name != own and not (sync.child and waiting and waiting.count("/") == 1):
             raise RemoteProtocolError("received a Sync that would receive outside its child's places")
         name, state = (sync.name, sync.known) if sync.known is not None else self._look(sync, own)
+        if sync.child and not sync.child.startswith("/"):
+            raise RemoteProtocolError("received a Sync of a child that is none")
         if not sync.snapshots:
             raise RemoteProtocolError("received a Sync without snapshots")
-        decision = decide(sync.snapshots, sync.bookmarks, state)
-        self._step = _Step(sync, decision, name)
+        decision = decide(sync.snapshots, sync.bookmarks, state, sync.raw)
+        self._step = _Step(sync, decision, name, state.placeholder)
         return Answer(sync.child, decision, name)
 
     def _look(self, sync: Sync, own: str) -> Tuple[str, TargetState]:
@@ -346,11 +354,16 @@ class Agent:
         """Receive one stream; the result is sent as soon as it is known, which may be before the stream's end."""
         command = self._begun.command
         first = not step.newest
+        force = first and step.placeholder
         if step.decision.discard:
-            self._zfs(zfs.abort_receive(step.name))
+            dropped = self._zfs(zfs.abort_receive(step.name))
             step.decision = step.decision._replace(discard=False)
-        force = first and step.decision.kind == FULL
-        arguments = zfs.receive(step.name, self._properties(step) if first else (), force)
+            if dropped.status:
+                return self._refuse(step, zfs.classify(dropped.stderr), zfs.reason(dropped.stderr))
+        if force and not self._is_empty_placeholder(step.name):
+            return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
+        properties = self._properties(step) if first else ()
+        arguments = zfs.receive(step.name, properties, force, step.sync.kind == FILESYSTEM)
         with Receiver((*command, *arguments), PIPE_BYTES) as receiver:
             length = 0
             problem = ""
@@ -382,6 +395,19 @@ class Agent:
             self._next()
         return result
 
+    def _refuse(self, step: _Step, code: str, message: str) -> Result:
+        """Answer a stream that cannot be received, and read it to its end."""
+        result = Result(False, code, message, step.name)
+        self._send(result)
+        while self._connection.streaming:
+            self._next()
+        return result
+
+    def _is_empty_placeholder(self, name: str) -> bool:
+        """Whether ``name`` is zfsync's placeholder and nobody can have written to it: looked up, not believed."""
+        listed = self._zfs(zfs.list_placeholder(name))
+        return listed.stdout.rstrip("\n") == "\t".join((name, name, "on", "off", "no"))
+
     def _properties(self, step: _Step) -> Sequence[Tuple[str, str]]:
         """What to set on a dataset that begins here: nothing mounts by itself, and the root cannot be written to."""
         properties: List[Tuple[str, str]] = []
@@ -390,7 +416,7 @@ class Agent:
         if not step.sync.child:
             properties.append(("readonly", "on"))
         if step.name != self._begun.root + step.sync.child:
-            properties.append((PATH_PROPERTY, step.sync.child))
+            properties.append((PATH_PROPERTY, self._begun.root + step.sync.child))
         return properties
 
     # -- the buffer --
@@ -401,19 +427,24 @@ class Agent:
         listed = self._zfs(zfs.list_datasets(target.roots))
         problem = listing_problem(listed.status, listed.stderr)
         if problem:
-            return [Result(False, zfs.classify(problem), zfs.reason(problem), "")]
+            return [Result(False, zfs.classify(problem), zfs.reason(problem), target.buffer)]
         parser = InventoryParser(target.root, target.buffer)
         for line in listed.stdout.splitlines():
             parser.feed(line)
+        partial = [line.split("\t")[0] for line in listed.stdout.splitlines() if line.split("\t")[4] != "-"]
+        for names in zfs.batches(partial):  # one that has a snapshot is whole all the same
+            for line in self._zfs(zfs.list_snapshots(names, False)).stdout.splitlines():
+                parser.feed(line)
         inventory = parser.finish()
         results = []
         waiting = {}
         for child, dataset in inventory.buffered.items():
-            if dataset.token:
+            if not dataset.complete:
                 results.append(Result(False, "partial", "its receive is not finished", child))
             else:
                 waiting[child] = dataset.name
-        moves, stuck = rename_plan(target.root, waiting, inventory.datasets, message.placeholders)
+        present = [child for child, dataset in inventory.datasets.items() if dataset.complete]
+        moves, stuck = rename_plan(target.root, waiting, present, message.placeholders)
         results += [Result(False, "stuck", why.reason, why.child) for why in stuck]
         moved: List[str] = []
         for move in moves:

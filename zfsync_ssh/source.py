@@ -284,8 +284,8 @@ class AgentSending:
         """See `Sending`."""
         self._client.channel.close()
         if self._result is not None:
+            self._result.cancel()  # its listener may be held up by a target that takes nothing
             await asyncio.wait((self._result,))
-            self._result.exception()  # that the agent has gone is what was wanted
         self._source.release(None)
 
 
@@ -344,6 +344,7 @@ class AgentSource:
 
     async def _take(self) -> AgentClient:
         """An agent that is free, or a new one; when there can be no more, wait for one."""
+        self._idle = [client for client in self._idle if client.error is None]
         while not self._idle:
             try:
                 client, _ = await self._endpoint.open()

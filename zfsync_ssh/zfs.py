@@ -89,13 +89,27 @@ def send(stream: Stream) -> Tuple[str, ...]:
     return ("send", *flags, *base, "%s@%s" % (stream.dataset, stream.to))
 
 
-def receive(target: str, properties: Iterable[Tuple[str, str]] = (), force: bool = False) -> Tuple[str, ...]:
+def receive(
+    target: str, properties: Sequence[Tuple[str, str]] = (), force: bool = False, filesystem: bool = True
+) -> Tuple[str, ...]:
     """Receive onto ``target``, resumable, and without mounting anything.
 
-    ``force`` replaces what the target holds, and is only for zfsync's own placeholder, which holds nothing.
+    ``force`` replaces what the target holds, and is only for zfsync's own placeholder, which holds nothing. Where a
+    filesystem is mounted and to whom it is shared is never taken from a stream, whatever a source puts into it.
     """
     options = [part for name, value in properties for part in ("-o", "%s=%s" % (name, value))]
+    own = {name for name, _ in properties}
+    if filesystem:
+        options += [part for name in _MOUNT_PROPERTIES if name not in own for part in ("-x", name)]
     return ("receive", "-s", "-u", *(("-F",) if force else ()), *options, target)
+
+
+_MOUNT_PROPERTIES = ("mountpoint", "canmount", "sharenfs", "sharesmb")
+
+
+def list_placeholder(name: str) -> Tuple[str, ...]:
+    """What tells whether ``name`` is still an empty placeholder: its mark, and that it cannot have been written to."""
+    return ("list", "-H", "-d0", "-o", "name,%s,readonly,canmount,mounted" % PLACEHOLDER_PROPERTY, name)
 
 
 def abort_receive(target: str) -> Tuple[str, ...]:

@@ -78,8 +78,8 @@ class Talk:
         self.say(message)
         return self.hear()
 
-    def begin(self) -> None:
-        answer = self.ask(Begin(PROTOCOL, "dst/tree", "dst/tree.zfsyncbuffer", zfs_command(self.receiver)))
+    def begin(self, root: str = "dst/tree") -> None:
+        answer = self.ask(Begin(PROTOCOL, root, f"{root}.zfsyncbuffer", zfs_command(self.receiver)))
         assert answer == Result(True)
 
     def end(self) -> int | None:
@@ -330,10 +330,10 @@ def test_a_machine_without_zfs_says_so(talk: Talk) -> None:
 
 
 def test_the_lock_is_held_until_the_agent_ends(talk: Talk) -> None:
-    talk.begin()
+    talk.begin("dst/locked")  # a target of its own: locks are for the whole machine
     assert talk.ask(Lock("the first")) == Result(True)
     other = Talk(talk.receiver)
-    other.begin()
+    other.begin("dst/locked")
     assert other.ask(Lock("the second")) == Result(False, "locked", "the first")
     talk.end()
     assert other.ask(Lock("the second")) == Result(True)
@@ -344,7 +344,9 @@ def test_the_buffer_is_emptied_parents_first_and_then_goes(talk: Talk) -> None:
     talk.receiver.create("dst/tree")
     talk.receiver.create("dst/tree.zfsyncbuffer", **{"zfsync:placeholder": "dst/tree.zfsyncbuffer"})
     for child in ("/a", "/a/b", "/x/y"):
-        talk.receiver.create("dst/tree.zfsyncbuffer/" + child.encode().hex().upper(), **{"zfsync:path": child})
+        talk.receiver.create(
+            "dst/tree.zfsyncbuffer/" + child.encode().hex().upper(), **{"zfsync:path": "dst/tree" + child}
+        )
     talk.begin()
     results = talk.ask(CleanBuffer())
     assert isinstance(results, Results)
@@ -376,6 +378,32 @@ def test_a_full_stream_takes_the_place_of_a_placeholder_only(talk: Talk) -> None
         answer = talk.ask(sync(child))
         assert isinstance(answer, Answer)
         assert answer.decision.kind == kind
+
+
+@pytest.mark.parametrize("changed", [{"readonly": "off"}, {"canmount": "on"}, {"zfsync:placeholder": "dst/other"}])
+def test_a_placeholder_that_may_have_been_written_to_is_not_replaced(talk: Talk, changed: dict[str, str]) -> None:
+    talk.receiver.create("dst/tree")
+    mark = {"zfsync:placeholder": "dst/tree/p", "readonly": "on", "canmount": "off"}
+    talk.receiver.create("dst/tree/p", **{**mark, **changed})
+    talk.begin()
+    stream = fake_stream(SNAPSHOTS[0])
+    known = TargetState(True, placeholder=True)
+    talk.say(sync("/p", known=known), Stream("/p", 0, 11), Data(stream), End(len(stream)))
+    assert isinstance(talk.hear(), Answer)
+    result = talk.hear()
+    assert isinstance(result, Result)
+    assert (result.ok, result.code) == (False, "exists")
+    assert not any(command[0] == "receive" for command in talk.receiver.commands())
+
+
+def test_a_partial_receive_that_was_not_raw_is_never_resumed_for_an_encrypted_source(talk: Talk) -> None:
+    talk.begin()
+    stream = fake_stream(SNAPSHOTS[0], length=200_000)
+    talk.say(sync(), Stream("", 0, 11), Data(stream[:100_000]), Abort("cut"))
+    assert [type(talk.hear()) for _ in range(2)] == [Answer, Result]
+    answer = talk.ask(sync()._replace(raw=True))
+    assert isinstance(answer, Answer)
+    assert (answer.decision.kind, answer.decision.discard) == (NEW, True)
 
 
 def test_the_environment_of_the_tests_has_file_descriptors_left() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.protocol.conftest import Pair
-from zfsync_ssh.errors import ZfsError
-from zfsync_ssh.events import Status
+from tests.fakezfs import make_token
+from tests.protocol.conftest import Pair, zfs_command
+from zfsync_ssh.errors import AgentError, UsageError, ZfsError
+from zfsync_ssh.events import Event, Opened, Status
+from zfsync_ssh.orchestrator import Options, Replication
+from zfsync_ssh.selection import Selection
+from zfsync_ssh.source import LocalSource
 
 
 def tree(pair: Pair) -> None:
@@ -47,3 +51,56 @@ async def test_a_missing_pool_is_said_and_nothing_done(pair: Pair) -> None:
     tree(pair)
     with pytest.raises(ZfsError, match="no pool nowhere on there"):
         await pair.push(root="nowhere/tree")
+
+
+async def test_streams_of_one_dataset_are_not_all_sent_ahead_of_their_results(pair: Pair) -> None:
+    for number in range(150):
+        pair.sender.snapshot(f"src/tree@{'ab'[number % 2]}{number}")
+    assert await pair.push(selection=Selection(snapshots=("a*",))) == 0
+    assert len(pair.receiver.guids("dst/tree")[""]) == 75
+
+
+async def test_datasets_that_no_agent_was_left_for_are_no_success(pair: Pair) -> None:
+    tree(pair)
+    target = pair.target()
+    events: list[Event] = []
+
+    def observe(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Opened):
+            for client in target._clients[1:]:
+                client.channel.close()
+
+    source = LocalSource("src/tree", zfs_command(pair.sender))
+    with pytest.raises(AgentError, match="has gone"):
+        await Replication(source, target, Options(owner="test"), observe).run()
+    assert await pair.push() == 0
+    assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
+
+
+async def test_a_partial_receive_on_a_dataset_that_is_up_to_date_is_dropped(pair: Pair) -> None:
+    tree(pair)
+    assert await pair.push() == 0
+    with pair.receiver.open() as state:
+        state["datasets"]["dst/tree/a"]["token"] = make_token({"toguid": 5, "toname": "src/tree/a@gone"})
+    assert await pair.push() == 0
+    with pair.receiver.open() as state:
+        assert state["datasets"]["dst/tree/a"]["token"] == ""
+    assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
+
+
+async def test_a_selection_of_nothing_is_refused(pair: Pair) -> None:
+    tree(pair)
+    with pytest.raises(UsageError, match="Nothing of src/tree is selected"):
+        await pair.push(selection=Selection(include=("nowhere",)))
+
+
+async def test_what_waits_for_another_target_in_a_shared_buffer_stays(pair: Pair) -> None:
+    tree(pair)
+    pair.receiver.create("dst/shared/2F686F6D65", **{"zfsync:path": "dst/x/home"})
+    pair.receiver.snapshot("dst/shared/2F686F6D65@1")
+    source = LocalSource("src/tree", zfs_command(pair.sender))
+    target = pair.target(buffer="dst/shared")
+    assert await Replication(source, target, Options(owner="test"), pair.events.append).run() == 0
+    assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
+    assert list(pair.receiver.guids("dst/shared")) == ["", "/2F686F6D65"]

@@ -67,7 +67,7 @@ long_children = st.lists(components | st.just("long" * 15), min_size=1, max_size
 def test_a_buffered_name_fits_with_its_longest_snapshot(buffer: str, child: str, longest: int) -> None:
     name = buffered_name(buffer, child, longest)
     assert len(name) + 1 + longest <= MAX_NAME_CHARS
-    assert child_waiting(buffer, name, child) == child
+    assert child_waiting("r", buffer, name, "r" + child) == child
     assert check_name(name) == name
 
 
@@ -94,22 +94,28 @@ def test_no_two_children_share_a_name(some: set[str]) -> None:
 
 
 def test_what_waits_is_known_by_its_property_before_its_name() -> None:
-    assert child_waiting(BUFFER, f"{BUFFER}/H-00", "/a/long name") == "/a/long name"
-    assert child_waiting(BUFFER, f"{BUFFER}/2F61", "/b") == "/b"
-    assert child_waiting(BUFFER, f"{BUFFER}/2F61", "") == "/a"
+    assert child_waiting("p/t", BUFFER, f"{BUFFER}/H-00", "p/t/a/long name") == "/a/long name"
+    assert child_waiting("p/t", BUFFER, f"{BUFFER}/2F61", "p/t/b") == "/b"
+    assert child_waiting("p/t", BUFFER, f"{BUFFER}/2F61", "") == "/a"
+
+
+def test_what_waits_for_another_target_in_a_shared_buffer_is_not_ours() -> None:
+    assert child_waiting("p/t", "p/shared", "p/shared/2F61", "p/other/a") is None
+    assert child_waiting("p/t", "p/shared", "p/shared/2F61", "p/t/a") == "/a"
+    assert child_waiting("p/t", "p/shared", "p/shared/2F61", "") is None
 
 
 @pytest.mark.parametrize(
     "name", [BUFFER, f"{BUFFER}/home", f"{BUFFER}/H-00", f"{BUFFER}/2F61/2F62", "p/t/2F61", f"{BUFFER}x/2F61"]
 )
 def test_what_is_not_of_the_buffer_does_not_wait(name: str) -> None:
-    assert child_waiting(BUFFER, name, "") is None
+    assert child_waiting("p/t", BUFFER, name, "") is None
 
 
-def test_a_property_that_is_no_child_counts_for_nothing() -> None:
-    assert child_waiting(BUFFER, f"{BUFFER}/2F61", "a") == "/a"
-    assert child_waiting(BUFFER, f"{BUFFER}/home", "a") is None
-    assert child_waiting(BUFFER, f"{BUFFER}/2F61/x", "/b") is None
+def test_a_property_that_is_no_name_below_the_target_makes_it_a_stranger() -> None:
+    for path in ("a", "/a", "p/t", "p/tx/a"):
+        assert child_waiting("p/t", BUFFER, f"{BUFFER}/2F61", path) is None
+    assert child_waiting("p/t", BUFFER, f"{BUFFER}/2F61/x", "p/t/b") is None
 
 
 # ---- the plan that empties it ----------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_any_user_host_and_dataset_come_back(user: str | None, host: str, datase
         ("[::1:pool", "give [USER@]HOST:DATASET"),
         ("[::1]pool", "give [USER@]HOST:DATASET"),
         ("[::1]/pool:x", "give [USER@]HOST:DATASET"),
-        ("backup:", "it is empty"),
+        ("backup:", "give one after backup:"),
         ("backup:/pool", "a pool's name begins with a letter"),
         ("::1:pool", "give [USER@]HOST:DATASET"),
         ("fe80::1:pool", "put the IPv6 address in brackets"),

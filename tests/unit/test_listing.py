@@ -180,8 +180,8 @@ def test_what_waits_is_found_by_its_hexadecimal_name(child: str) -> None:
 
 @given(children)
 def test_what_waits_is_found_by_its_property(child: str) -> None:
-    inventory = parsed(row("p/a.zfsyncbuffer/H-0123", path=child))
-    assert inventory.buffered[child].path == child
+    inventory = parsed(row("p/a.zfsyncbuffer/H-0123", path="p/a" + child))
+    assert inventory.buffered[child].path == "p/a" + child
 
 
 def test_strangers_in_the_buffer_are_left_alone() -> None:
@@ -200,9 +200,11 @@ def test_the_buffer_itself_is_known_and_whether_it_is_ours() -> None:
 
 
 def test_a_buffer_inside_the_target_is_not_part_of_it() -> None:
-    inventory = parsed(row("p"), row("p/a"), row("p/buffer"), row("p/buffer/2F61"), root="p", buffer="p/buffer")
+    inventory = parsed(
+        row("p"), row("p/a"), row("p/buffer"), row("p/buffer/2F61", path="p/a/b"), root="p", buffer="p/buffer"
+    )
     assert list(inventory.datasets) == ["", "/a"]
-    assert list(inventory.buffered) == ["/a"]
+    assert list(inventory.buffered) == ["/a/b"]
 
 
 def test_a_source_has_no_buffer() -> None:

@@ -35,11 +35,12 @@ COLUMNS = "name,type,guid,used,receive_resume_token,origin,encryption,zfsync:pla
         (zfs.send(Stream("p/a", "2", "@1", raw=True)), "send -w -I @1 p/a@2"),
         (zfs.send(Stream("p/a", "2", "#1", raw=True)), "send -w -i #1 p/a@2"),
         (zfs.send(Stream("p/a", "2", "@1", raw=True, token="1-2-3-4")), "send -t 1-2-3-4"),
-        (zfs.receive("p/t"), "receive -s -u p/t"),
-        (zfs.receive("p/t", force=True), "receive -s -u -F p/t"),
+        (zfs.receive("p/t"), "receive -s -u -x mountpoint -x canmount -x sharenfs -x sharesmb p/t"),
+        (zfs.receive("p/t", filesystem=False), "receive -s -u p/t"),
+        (zfs.receive("p/t", force=True), "receive -s -u -F -x mountpoint -x canmount -x sharenfs -x sharesmb p/t"),
         (
             zfs.receive("p/t", [("canmount", "noauto"), ("readonly", "on")], True),
-            "receive -s -u -F -o canmount=noauto -o readonly=on p/t",
+            "receive -s -u -F -o canmount=noauto -o readonly=on -x mountpoint -x sharenfs -x sharesmb p/t",
         ),
         (zfs.abort_receive("p/t"), "receive -A p/t"),
         (zfs.create("p/t", []), "create -u p/t"),
@@ -55,7 +56,8 @@ def test_a_command_line_is_exactly_this(arguments: tuple[str, ...], line: str) -
 
 
 def test_a_name_with_spaces_is_one_argument() -> None:
-    assert zfs.receive("p/a b", [("zfsync:path", "/a b")])[-3:] == ("-o", "zfsync:path=/a b", "p/a b")
+    received = zfs.receive("p/a b", [("zfsync:path", "p/a b")], filesystem=False)
+    assert received[-3:] == ("-o", "zfsync:path=p/a b", "p/a b")
     assert zfs.send(Stream("p/a b", "x y", "@u v"))[-2:] == ("@u v", "p/a b@x y")
 
 

@@ -200,8 +200,10 @@ class LiveConsole:
             if lane.current is None:
                 grid.add_row(number)
                 continue
-            name = Text.assemble(number, lane.current.source, (" (buffered)" if lane.current.buffered else "", "dim"))
-            what = Text(lane.current.what, style="cyan")
+            name = Text.assemble(
+                number, printable(lane.current.source), (" (buffered)" if lane.current.buffered else "", "dim")
+            )
+            what = Text(printable(lane.current.what), style="cyan")
             grid.add_row(name, what, *_gauge(lane.bytes, lane.current.estimate, lane.rate))
         done = Text(f"{self._done} of {self._planned.to_send} datasets", style="bold")
         total = Text("  total", style="bold")
@@ -222,9 +224,9 @@ class LiveConsole:
         for outcome in rows[:MAX_TABLE_ROWS]:
             bytes_shown = outcome.estimate if outcome.status is Status.PLANNED else outcome.bytes
             table.add_row(
-                escape(outcome.source),
+                escape(printable(outcome.source)),
                 Text(WORDS[outcome.status], style=_STYLES[outcome.status]),
-                escape(outcome.what),
+                escape(printable(outcome.what)),
                 size(bytes_shown) if outcome.what else "",
                 outcome.why if self._dry_run else duration(outcome.seconds) if outcome.seconds else "",
             )
