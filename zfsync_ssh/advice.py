@@ -8,7 +8,7 @@ from .plan import Item
 
 _ADVICE = {
     "no-space": "; free space there, or raise the quota, and the next run goes on where this one stopped",
-    "permission": "; log in as root, use --sudo, or grant the permission with 'zfs allow' there",
+    "permission": "; log in as root, use --sudo if sudoers allows it, or grant it with 'zfs allow' there",
     "busy": "; another receive or a mount holds it: try again when that has ended",
     "feature": "; 'zpool upgrade' there enables the feature",
     "pool": "; 'zpool status' there says why, 'zpool clear' resumes it",

@@ -306,6 +306,6 @@ def _cannot_list(host: Host, root: str, answer: Listed) -> str:
     if answer.code == "permission":
         return (
             f"{host} does not let this user run zfs: {answer.message}; "
-            f"log in as root, use --sudo, or see 'zfs allow' there."
+            f"log in as root, allow it in sudoers for --sudo, or see 'zfs allow' there."
         )
     return f"{host.at(root)} cannot be listed: {answer.message}."

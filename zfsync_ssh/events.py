@@ -128,18 +128,19 @@ class Cleaned:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The run is over. ``bytes`` is what was sent."""
+    """The run is over. ``bytes`` is what was sent, ``message`` the error that ended it, if one did."""
 
     counts: dict[Status, int]
     bytes: int
     seconds: float
     exit_code: int
+    message: str = ""
 
     @classmethod
-    def of(cls, outcomes: Collection[Outcome], seconds: float, exit_code: int) -> Ended:
+    def of(cls, outcomes: Collection[Outcome], seconds: float, exit_code: int, message: str = "") -> Ended:
         """The end of a run with these outcomes."""
         counts = collections.Counter(outcome.status for outcome in outcomes)
-        return cls(dict(counts), sum(outcome.bytes for outcome in outcomes), seconds, exit_code)
+        return cls(dict(counts), sum(outcome.bytes for outcome in outcomes), seconds, exit_code, message)
 
 
 Event = (

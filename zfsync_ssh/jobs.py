@@ -8,7 +8,7 @@ import time
 from .comparison import compare_inventories
 from .concurrency import both
 from .endpoint import Endpoint
-from .errors import EXIT_INTERRUPTED, EXIT_OK, DatasetError, ZfsyncError
+from .errors import EXIT_INTERRUPTED, EXIT_OK, DatasetError, ZfsError, ZfsyncError
 from .events import Ended, Finished, Observer, Outcome, Started, Status
 from .messages import CleanBuffer
 from .source import Source
@@ -20,23 +20,25 @@ async def clean_buffer(target: Endpoint, owner: str, observe: Observer) -> int:
     where = str(target)
     observe(Started(target.host.at(target.buffer), where, False))
     outcomes: list[Outcome] = []
-    code = ZfsyncError.exit_code
+    code, message = ZfsyncError.exit_code, ""
     try:
         client, _ = await target.open()
         await client.lock(target.root, owner)
         results = await client.results(CleanBuffer())
         for result in results:
+            if not result.name.startswith("/"):
+                raise ZfsError(f"The buffer of {target} cannot be emptied: {result.message}.", result.code)
             status = Status.RENAMED if result.ok else Status.FAILED
             message = "" if result.ok else f"it stays in the buffer: {result.message}."
             outcomes.append(Outcome(result.name, where + result.name, status, code=result.code, message=message))
             observe(Finished(outcomes[-1]))
         code = EXIT_OK if all(result.ok for result in results) else DatasetError.exit_code
     except ZfsyncError as error:
-        code = error.exit_code
+        code, message = error.exit_code, str(error)
         raise
     finally:
         await target.close()
-        observe(Ended.of(outcomes, time.monotonic() - started, code))
+        observe(Ended.of(outcomes, time.monotonic() - started, code, message))
     return code
 
 
@@ -46,7 +48,7 @@ async def compare(first: Source, second: Source, recursive: bool, observe: Obser
     one, two = first.host.at(first.root), second.host.at(second.root)
     observe(Started(one, two, False))
     outcomes: list[Outcome] = []
-    code = ZfsyncError.exit_code
+    code, message = ZfsyncError.exit_code, ""
     try:
         here, there = await both(first.inventory(recursive), second.inventory(recursive))
         for row in compare_inventories(here, there, names=(one, two)):
@@ -57,12 +59,12 @@ async def compare(first: Source, second: Source, recursive: bool, observe: Obser
             observe(Finished(outcome))
         code = EXIT_OK if all(outcome.status is Status.EQUAL for outcome in outcomes) else DatasetError.exit_code
     except ZfsyncError as error:
-        code = error.exit_code
+        code, message = error.exit_code, str(error)
         raise
     except asyncio.CancelledError:
         code = EXIT_INTERRUPTED
         raise
     finally:
         await asyncio.gather(first.close(), second.close())
-        observe(Ended.of(outcomes, time.monotonic() - started, code))
+        observe(Ended.of(outcomes, time.monotonic() - started, code, message))
     return code

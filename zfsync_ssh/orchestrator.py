@@ -119,12 +119,12 @@ class Replication:
         started = time.monotonic()
         source = self._source.host.at(self._source.root)
         self._observe(Started(source, str(self._target), self._options.dry_run))
-        code = ZfsyncError.exit_code
+        code, message = ZfsyncError.exit_code, ""
         try:
             await self._run()
             code = DatasetError.exit_code if self._failed or self._unfinished else EXIT_OK
         except ZfsyncError as error:
-            code = error.exit_code
+            code, message = error.exit_code, str(error)
             raise
         except asyncio.CancelledError:
             code = EXIT_INTERRUPTED
@@ -134,7 +134,7 @@ class Replication:
             for item in tuple(self._unfinished.values()):
                 message = f"{item.source.name} was not finished: the next run goes on with it."
                 self._finish(item, Status.FAILED, code="unfinished", message=message)
-            self._observe(Ended.of(self._outcomes.values(), time.monotonic() - started, code))
+            self._observe(Ended.of(self._outcomes.values(), time.monotonic() - started, code, message))
         return code
 
     @property

@@ -428,6 +428,8 @@ class Agent:
         problem = listing_problem(listed.status, listed.stderr)
         if problem:
             return [Result(False, zfs.classify(problem), zfs.reason(problem), target.buffer)]
+        if {target.root, target.buffer} <= set(missing(listed.stderr)):
+            return [Result(False, "missing", "there is neither the target nor its buffer", target.buffer)]
         parser = InventoryParser(target.root, target.buffer)
         for line in listed.stdout.splitlines():
             parser.feed(line)

@@ -7,7 +7,8 @@ import pytest
 from tests.fakezfs import make_token
 from tests.protocol.conftest import Pair, zfs_command
 from zfsync_ssh.errors import AgentError, UsageError, ZfsError
-from zfsync_ssh.events import Event, Opened, Status
+from zfsync_ssh.events import Ended, Event, Opened, Status
+from zfsync_ssh.jobs import clean_buffer
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.selection import Selection
 from zfsync_ssh.source import LocalSource
@@ -51,6 +52,10 @@ async def test_a_missing_pool_is_said_and_nothing_done(pair: Pair) -> None:
     tree(pair)
     with pytest.raises(ZfsError, match="no pool nowhere on there"):
         await pair.push(root="nowhere/tree")
+    assert isinstance(pair.events[-1], Ended)
+    assert "no pool nowhere" in pair.events[-1].message
+    with pytest.raises(ZfsError, match="neither the target nor its buffer"):
+        await clean_buffer(pair.target("nowhere/tree"), "test", pair.events.append)
 
 
 async def test_streams_of_one_dataset_are_not_all_sent_ahead_of_their_results(pair: Pair) -> None:
