@@ -308,9 +308,17 @@ def _run(arguments: argparse.Namespace, job: Callable[[Observer], Coroutine[None
     async def run(observe: Observer) -> int:
         task = asyncio.current_task()
         assert task is not None
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        stopping = False
+
+        def stop() -> None:
+            nonlocal stopping
+            if not stopping:  # a second signal would cut short the tidying up, which takes some seconds at most
+                stopping = True
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+                asyncio.get_running_loop().add_signal_handler(number, stop)
         return await job(observe)
 
     with console.threaded(shown) as observe:

@@ -169,12 +169,13 @@ def test_a_connection_that_falls_silent_is_given_up(
 # -- signals --
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 3])
 def test_an_interrupted_run_tidies_up(
-    number: signal.Signals, site: Site, sshd: Sshd, zfsync: Zfsync, pushing: Pushing
+    numbers: list[signal.Signals], site: Site, sshd: Sshd, zfsync: Zfsync, pushing: Pushing
 ) -> None:
     started = pushing(sshd.port)
-    started.send_signal(number)
+    for number in numbers:
+        started.send_signal(number)
     run = site.wait(started)
     assert run.status == 130
     *others, last = run.err.splitlines()
