@@ -29,23 +29,24 @@ from .messages import (
     Hello,
     Listed,
     Lock,
-    Measure,
     Message,
     Operation,
     Output,
     Ping,
     Pong,
+    Query,
     Result,
     Results,
     Send,
 )
 from .messages import Inventory as InventoryMessage
 from .protocol import Connection
+from .zfs import batches
 
 HELLO_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
 PING_SECONDS = 30.0
-"""How often each agent hears from us: see `zfsync_ssh.remote_agent.MAX_SILENCE_SECONDS`."""
+"""How often each agent hears from us: see `zfsync_ssh.conversation.MAX_SILENCE_SECONDS`."""
 MAX_LISTING_BYTES = 1 << 30
 """Of text, decompressed: some ten million snapshots. More is no listing."""
 
@@ -178,10 +179,11 @@ class AgentClient:
             raise ZfsError(_cannot_list(self.host, root, answer), answer.code)
         return parser.finish(answer.ancestors)
 
-    async def measure(self, snapshots: Sequence[str]) -> list[str]:
-        """The lines of `zfsync_ssh.zfs.list_written` for ``CHILD@NAME`` each."""
+    async def query(self, kind: str, names: Sequence[str]) -> list[str]:
+        """The lines that a kind of `zfsync_ssh.zfs.QUERIES` has for ``names``, each a child or ``CHILD@NAME``."""
         found: list[str] = []
-        await self._listing(Measure(tuple(snapshots)), found.append)
+        for batch in batches(names):
+            await self._listing(Query(kind, tuple(batch)), found.append)
         return found
 
     async def send_stream(self, question: Send, take: Callable[[bytes], None], outlet: Channel) -> Result:
@@ -194,7 +196,7 @@ class AgentClient:
         assert isinstance(answer, Result)
         return answer
 
-    async def _listing(self, question: InventoryMessage | Measure, feed: Callable[[str], object]) -> Listed:
+    async def _listing(self, question: InventoryMessage | Query, feed: Callable[[str], object]) -> Listed:
         """Ask for lines and feed each to ``feed``, decompressed, as they come."""
         lines, inflate = Lines(), zlib.decompressobj()
         total = 0

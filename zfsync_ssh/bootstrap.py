@@ -30,6 +30,10 @@ MODULES = (
     "listing",
     "process",
     "lock",
+    "tree",
+    "conversation",
+    "operations",
+    "receiving",
     "remote_agent",
 )
 """The ★ modules, each after those that it imports."""

@@ -106,10 +106,11 @@ class Abort(NamedTuple):
     reason: str
 
 
-class Measure(NamedTuple):
-    """How many bytes each of ``snapshots``, ``CHILD@NAME``, has written."""
+class Query(NamedTuple):
+    """List what a kind of `zfsync_ssh.zfs.QUERIES` tells of ``names``: each a child, or ``CHILD@NAME``."""
 
-    snapshots: Tuple[str, ...]
+    kind: str
+    names: Tuple[str, ...]
 
 
 class Send(NamedTuple):
@@ -158,13 +159,13 @@ class Hello(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A piece of what was asked for: zlib-compressed lines for `Inventory` and `Measure`, the stream for `Send`."""
+    """A piece of what was asked for: zlib-compressed lines for `Inventory` and `Query`, the stream for `Send`."""
 
     payload: bytes
 
 
 class Listed(NamedTuple):
-    """The end of an inventory or of a measurement. ``ancestors`` exist above the root, told when the root does not."""
+    """The end of an inventory or of a query. ``ancestors`` exist above the root, told when the root does not."""
 
     ok: bool
     code: str = ""
@@ -220,7 +221,7 @@ class Failure(NamedTuple):
 
 
 Message = Union[
-    Begin, Lock, Inventory, Measure, Apply, Sync, Stream, Data, End, Abort, CleanBuffer, Send, Ping, Close,
+    Begin, Lock, Inventory, Query, Apply, Sync, Stream, Data, End, Abort, CleanBuffer, Send, Ping, Close,
     Hello, Output, Listed, Result, Results, Answer, Pong, Bye, Failure,
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ The agent speaks first, with `Hello`. Then the client asks and the agent answers
     Begin       -> Result                    the target, its buffer, how to run zfs
     Lock        -> Result                    one run per target at a time
     Inventory   -> Output* Listed            what is there
-    Measure     -> Output* Listed            how much snapshots have written
+    Query       -> Output* Listed            more about some of it
     Apply       -> Results+                  small operations, one result each
     Sync        -> Answer                    where the stream for a child has to begin
     Stream Data* (End | Abort) -> Result     one step of it
@@ -52,11 +52,11 @@ from .messages import (
     Inventory,
     Listed,
     Lock,
-    Measure,
     Message,
     Output,
     Ping,
     Pong,
+    Query,
     Result,
     Results,
     Send,
@@ -73,7 +73,7 @@ MAX_IN_FLIGHT = 64
 
 _CLIENT_TYPES: Dict[int, Type[Any]] = {
     1: Begin, 2: Lock, 3: Inventory, 4: Apply, 5: Sync, 6: Stream, 7: Data, 8: End, 9: Abort, 10: CleanBuffer,
-    11: Ping, 12: Close, 13: Measure, 14: Send,
+    11: Ping, 12: Close, 13: Query, 14: Send,
 }  # fmt: skip
 _AGENT_TYPES: Dict[int, Type[Any]] = {
     65: Hello, 66: Output, 67: Listed, 68: Result, 69: Results, 70: Answer, 71: Pong, 72: Bye, 73: Failure,
@@ -84,7 +84,7 @@ _BYTES = (Data, Output)
 # What the agent owes for each question.
 _ANSWERS: Dict[Type[Any], Type[Any]] = {
     Begin: Result, Lock: Result, Inventory: Listed, Apply: Results, Sync: Answer, Stream: Result,
-    CleanBuffer: Results, Close: Bye, Measure: Listed, Send: Result,
+    CleanBuffer: Results, Close: Bye, Query: Listed, Send: Result,
 }  # fmt: skip
 
 
@@ -288,8 +288,8 @@ class Connection:
             return
         question = self._asked[0] if self._asked else None
         if isinstance(message, Output):
-            if question not in (Inventory, Measure, Send):
-                raise _OutOfOrder(message, "outside an Inventory, Measure or Send")
+            if question not in (Inventory, Query, Send):
+                raise _OutOfOrder(message, "outside an Inventory, Query or Send")
             return
         expected = _ANSWERS[question] if question else None
         if type(message) is not expected:

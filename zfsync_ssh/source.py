@@ -17,8 +17,7 @@ from .endpoint import Endpoint
 from .errors import AgentError, ZfsError
 from .listing import InventoryParser, Lines, listing_problem, missing, parse_written
 from .messages import Data, Result, Send
-from .process import enlarge_pipe, environment, not_runnable
-from .remote_agent import PIPE_BYTES
+from .process import PIPE_BYTES, enlarge_pipe, environment, not_runnable
 
 CHUNK_BYTES = 128 << 10
 """Read from `zfs send` at a time: four SSH packets."""
@@ -321,8 +320,7 @@ class AgentSource:
         assert self._control is not None  # the inventory came first
         names = [child_of(self.root, name.partition("@")[0]) or "" for name in snapshots]
         short = [f"{child}@{name.partition('@')[2]}" for child, name in zip(names, snapshots, strict=True)]
-        lines = [line for batch in zfs.batches(short) for line in await self._control.measure(batch)]
-        return parse_written("\n".join(lines))
+        return parse_written("\n".join(await self._control.query("written", short)))
 
     async def send(self, stream: zfs.Stream) -> AgentSending:
         """See `Source`."""

@@ -9,7 +9,7 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from .buffer import PATH_PROPERTY
 from .dataset import FILESYSTEM
@@ -63,6 +63,10 @@ def list_existing(names: Iterable[str]) -> Tuple[str, ...]:
 def list_written(snapshots: Iterable[str]) -> Tuple[str, ...]:
     """How many bytes each of ``snapshots``, full names, has written since the one before it."""
     return ("list", "-Hp", "-t", "snapshot", "-o", "name,written", *snapshots)
+
+
+QUERIES: Dict[str, Callable[[List[str]], Tuple[str, ...]]] = {"written": list_written}
+"""What may be asked about datasets or snapshots of a tree, and the command line that tells it."""
 
 
 class Stream(NamedTuple):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.unit.strategies import names
 from zfsync_ssh import __version__, cli
-from zfsync_ssh.cli import Location, main, parse_location
+from zfsync_ssh.cli import main, replicate
+from zfsync_ssh.cli.location import Location, parse_location
 from zfsync_ssh.errors import EXIT_INTERRUPTED, UsageError, ZfsError
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
@@ -211,13 +212,13 @@ def test_an_error_has_its_exit_code(
     def run(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "_run", run)
+    monkeypatch.setattr(replicate, "run_job", run)
     assert outcome(*PUSH) == code
     assert capsys.readouterr().err == said
 
 
 def test_a_run_that_ends_has_the_code_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "_run", lambda *_: 3)
+    monkeypatch.setattr(replicate, "run_job", lambda *_: 3)
     assert outcome(*PUSH) == 3
     assert outcome("cleanbuffer", "backup:pool") == 3
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 
-from zfsync_ssh import cli, errors
+from zfsync_ssh import errors
+from zfsync_ssh.cli.wiring import EXIT_CODES
 from zfsync_ssh.errors import DatasetError, ZfsError, ZfsyncError
 
 CLASSES = {name: kind for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ZfsyncError)}
@@ -34,7 +35,7 @@ def test_direct_children_of_the_root_are_told_apart_by_their_codes() -> None:
 
 
 def test_the_help_lists_every_exit_code_but_that_of_a_defect() -> None:
-    told = set(re.findall(r"^  (\d+) ", cli._EXIT_CODES, re.MULTILINE))
+    told = set(re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE))
     codes = {kind.exit_code for kind in CLASSES.values()} - {ZfsyncError.exit_code}
     assert told == {str(code) for code in (*codes, errors.EXIT_OK, errors.EXIT_INTERRUPTED)}
 

@@ -436,11 +436,11 @@ def test_results_may_come_in_several_pieces() -> None:
 
 def test_rows_come_only_for_an_inventory() -> None:
     pair = Pair()
-    pair.agent_may_not(Output(b"x"), "outside an Inventory, Measure or Send")
+    pair.agent_may_not(Output(b"x"), "outside an Inventory, Query or Send")
     pair.ask(Lock("me"), Inventory())
-    pair.agent_may_not(Output(b"x"), "outside an Inventory, Measure or Send")
+    pair.agent_may_not(Output(b"x"), "outside an Inventory, Query or Send")
     pair.answer(Result(True), Output(b"x"), Output(b"y"), Listed(True))
-    pair.agent_may_not(Output(b"z"), "outside an Inventory, Measure or Send")
+    pair.agent_may_not(Output(b"z"), "outside an Inventory, Query or Send")
 
 
 def test_a_pong_needs_its_ping() -> None:

@@ -1,0 +1,45 @@
+"""Where a tree is, as the command line names it. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from typing import NamedTuple
+
+from ..dataset import check_name
+from ..errors import UsageError
+
+
+class Location(NamedTuple):
+    """``[[USER@]HOST:]DATASET``, taken apart. Without a host it is on this machine."""
+
+    user: str | None
+    host: str
+    dataset: str
+
+
+def parse_location(text: str) -> Location:
+    """Take ``[[USER@]HOST:]DATASET`` apart; HOST may be an IPv6 address in brackets. `UsageError` for anything else.
+
+    A colon before the first slash ends a host's name, as with scp.
+    """
+    before = text.partition("/")[0]
+    if ":" not in before and "[" not in before:
+        return Location(None, "", check_name(text))
+    user, at, where = text.partition("@")
+    if not at or ":" in user or "/" in user:
+        user, at, where = "", "", text
+    if where.startswith("["):
+        host, found, dataset = where[1:].partition("]:")
+    else:
+        host, found, dataset = where.partition(":")
+    if found and host and not dataset:
+        raise UsageError(f"{text!r} names no dataset: give one after {host}:, for example {host}:pool/data.")
+    if not found or not host or (at and not user):
+        raise UsageError(f"{text!r} is no place: give [USER@]HOST:DATASET, for example backup:pool/data.")
+    with contextlib.suppress(ValueError):
+        ipaddress.IPv6Address(where.rpartition(":")[0])
+        raise UsageError(f"{text!r} is no place: put the IPv6 address in brackets, [ADDRESS]:DATASET.")
+    if host.startswith("-") or user.startswith("-"):
+        raise UsageError(f"{text!r} is no place: no host or user begins with '-'.")
+    return Location(user or None, host, check_name(dataset))

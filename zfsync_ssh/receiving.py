@@ -1,0 +1,170 @@
+"""Receiving: a `Sync` about a child, and the streams that follow it, fed to `zfs receive`.
+
+Also shipped to the far end: standard library only, Python >= 3.8.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence, Tuple
+
+from . import zfs
+from .buffer import PATH_PROPERTY
+from .conversation import Conversation
+from .dataset import FILESYSTEM, child_of
+from .decision import REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
+from .errors import RemoteProtocolError
+from .listing import InventoryParser
+from .messages import Abort, Answer, Data, End, Result, Stream, Sync
+from .process import PIPE_BYTES, Receiver
+from .tree import Tree
+
+
+class _Step:
+    """The child that the last `Sync` was about, and how far its streams have come."""
+
+    __slots__ = ("broken", "decision", "name", "newest", "placeholder", "sync")
+
+    def __init__(self, sync: Sync, decision: Decision, name: str, placeholder: bool) -> None:
+        self.sync = sync
+        self.placeholder = placeholder
+        self.decision = decision
+        self.name = name
+        self.newest = decision.base
+        self.broken = ""
+        """Why no stream can be received for it any more."""
+        if decision.kind in (REFUSED, UPTODATE):
+            self.broken = decision.why or "it is up to date"
+
+
+class Receiving:
+    """Receives into one target what one client streams."""
+
+    def __init__(self, tree: Tree, conversation: Conversation) -> None:
+        self._tree = tree
+        self._conversation = conversation
+        self._step: Optional[_Step] = None
+
+    def sync(self, sync: Sync) -> Answer:
+        """Decide where the stream for a child has to begin."""
+        target = self._tree
+        own = target.root + sync.child
+        waiting = child_of(target.buffer, sync.name)
+        if sync.name != own and not (sync.child and waiting and waiting.count("/") == 1):
+            raise RemoteProtocolError("received a Sync that would receive outside its child's places")
+        name, state = (sync.name, sync.known) if sync.known is not None else self._look(sync, own)
+        if sync.child and not sync.child.startswith("/"):
+            raise RemoteProtocolError("received a Sync of a child that is none")
+        if not sync.snapshots:
+            raise RemoteProtocolError("received a Sync without snapshots")
+        decision = decide(sync.snapshots, sync.bookmarks, state, sync.raw)
+        self._step = _Step(sync, decision, name, state.placeholder)
+        return Answer(sync.child, decision, name)
+
+    def _look(self, sync: Sync, own: str) -> Tuple[str, TargetState]:
+        """Where the child is now, its own place before the buffer, and its state."""
+        target = self._tree
+        names = (own,) if sync.name == own else (own, sync.name)
+        parser = InventoryParser(target.root, target.buffer)
+        for arguments in (zfs.list_datasets(names, False), zfs.list_snapshots(names, False)):
+            for line in self._tree.zfs(arguments).stdout.splitlines():
+                parser.feed(line)
+        inventory = parser.finish()
+        dataset = inventory.datasets.get(sync.child) or inventory.buffered.get(sync.child)
+        return dataset.name if dataset else sync.name, state_of(dataset)
+
+    def stream(self, message: Stream) -> None:
+        """Feed the stream to `zfs receive`, or read it to its end and refuse it."""
+        refusal = self._unfit(message)
+        if refusal is not None:
+            self._conversation.send(refusal)
+            while not isinstance(self._conversation.next(), (End, Abort)):
+                pass
+            return
+        step = self._step
+        assert step is not None  # or it had been unfit
+        result = self._receive(step, message)
+        if result.ok:
+            step.newest = message.to
+        else:
+            step.broken = "the step before it failed"
+
+    def _unfit(self, message: Stream) -> Optional[Result]:
+        """Why the stream cannot be received now; None when it can."""
+        step = self._step
+        if step is None or step.sync.child != message.child:
+            raise RemoteProtocolError("received a Stream without the Sync for it")
+        if step.broken:
+            return Result(False, "refused", step.broken, step.name)
+        resuming = step.decision.kind == RESUME and step.newest == step.decision.base
+        if message.token != (step.decision.token if resuming else "") or message.base != step.newest:
+            return Result(False, "stale", "the target has changed since it was listed", step.name)
+        return None
+
+    def _receive(self, step: _Step, message: Stream) -> Result:
+        """Receive one stream; the result is sent as soon as it is known, which may be before the stream's end."""
+        command = self._tree.command
+        first = not step.newest
+        force = first and step.placeholder
+        if step.decision.discard:
+            dropped = self._tree.zfs(zfs.abort_receive(step.name))
+            step.decision = step.decision._replace(discard=False)
+            if dropped.status:
+                return self._refuse(step, zfs.classify(dropped.stderr), zfs.reason(dropped.stderr))
+        if force and not self._is_empty_placeholder(step.name):
+            return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
+        properties = self._properties(step) if first else ()
+        arguments = zfs.receive(step.name, properties, force, step.sync.kind == FILESYSTEM)
+        with Receiver((*command, *arguments), PIPE_BYTES) as receiver:
+            length = 0
+            problem = ""
+            while True:
+                item = self._conversation.next()
+                if isinstance(item, Data):
+                    length += len(item.payload)
+                    if not receiver.write(item.payload):
+                        break
+                else:
+                    if isinstance(item, Abort):
+                        problem = item.reason or "the sender stopped"
+                    elif isinstance(item, End) and item.length != length:
+                        problem = "%d of %d bytes arrived" % (length, item.length)
+                    break
+            done = receiver.finish()
+        if problem:
+            result = Result(False, "aborted", problem, step.name, length)
+        elif done.status:
+            result = Result(False, zfs.classify(done.stderr), zfs.reason(done.stderr), step.name, length)
+        elif self._conversation.streaming:
+            result = Result(False, "failed", "zfs receive ended before its stream did", step.name, length)
+        else:
+            result = Result(True, name=step.name, length=length)
+            if force:
+                self._tree.zfs(zfs.inherit(zfs.PLACEHOLDER_PROPERTY, [step.name]))
+        self._conversation.send(result)
+        while self._conversation.streaming:
+            self._conversation.next()
+        return result
+
+    def _refuse(self, step: _Step, code: str, message: str) -> Result:
+        """Answer a stream that cannot be received, and read it to its end."""
+        result = Result(False, code, message, step.name)
+        self._conversation.send(result)
+        while self._conversation.streaming:
+            self._conversation.next()
+        return result
+
+    def _is_empty_placeholder(self, name: str) -> bool:
+        """Whether ``name`` is zfsync's placeholder and nobody can have written to it: looked up, not believed."""
+        listed = self._tree.zfs(zfs.list_placeholder(name))
+        return listed.stdout.rstrip("\n") == "\t".join((name, name, "on", "off", "no"))
+
+    def _properties(self, step: _Step) -> Sequence[Tuple[str, str]]:
+        """What to set on a dataset that begins here: nothing mounts by itself, and the root cannot be written to."""
+        properties: List[Tuple[str, str]] = []
+        if step.sync.kind == FILESYSTEM:
+            properties.append(("canmount", "noauto"))
+        if not step.sync.child:
+            properties.append(("readonly", "on"))
+        if step.name != self._tree.root + step.sync.child:
+            properties.append((PATH_PROPERTY, self._tree.root + step.sync.child))
+        return properties
