@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.strategies import names
 from zfsync_ssh import __version__, cli
-from zfsync_ssh.cli import main, replicate
+from zfsync_ssh.cli import cleanbuffer, main, replicate
 from zfsync_ssh.cli.location import Location, parse_location
 from zfsync_ssh.errors import EXIT_INTERRUPTED, UsageError, ZfsError
 
@@ -218,7 +218,7 @@ def test_an_error_has_its_exit_code(
 
 
 def test_a_run_that_ends_has_the_code_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicate, "run_job", lambda *_: 3)
+    monkeypatch.setattr(cleanbuffer, "run_job", lambda *_: 3)
     assert outcome(*PUSH) == 3
     assert outcome("cleanbuffer", "backup:pool") == 3
 
