@@ -218,7 +218,8 @@ def test_an_error_has_its_exit_code(
 
 
 def test_a_run_that_ends_has_the_code_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cleanbuffer, "run_job", lambda *_: 3)
+    for command in (replicate, cleanbuffer):
+        monkeypatch.setattr(command, "run_job", lambda *_: 3)
     assert outcome(*PUSH) == 3
     assert outcome("cleanbuffer", "backup:pool") == 3
 
