@@ -26,10 +26,13 @@ MODULES = (
     "decision",
     "messages",
     "protocol",
+    "blame",
     "zfs",
     "listing",
     "process",
     "lock",
+    "libzfs",
+    "driver",
     "remote_agent",
 )
 """The ★ modules, each after those that it imports."""
