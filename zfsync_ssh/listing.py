@@ -131,10 +131,10 @@ def _unset(values: List[str]) -> Iterator[str]:
     return ("" if value == "-" else value for value in values)
 
 
-def parse_written(stdout: str) -> Dict[str, int]:
-    """The output of `list_written`: bytes by full snapshot name."""
+def parse_numbers(stdout: str) -> Dict[str, int]:
+    """The output of `list_written`, `list_holds` or `list_guids`: bytes, holds or GUIDs by full name."""
     rows = (line.split("\t") for line in stdout.splitlines())
-    return {name: int(written) for name, written in rows if written.isdigit()}
+    return {name: int(number) for name, number in rows if number.isdigit()}
 
 
 class Lines:

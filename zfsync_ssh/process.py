@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Sequence
 
 if TYPE_CHECKING:
     import subprocess
@@ -43,6 +43,23 @@ def run(argv: Sequence[str]) -> Completed:
     except OSError as error:
         return Completed(127, "", not_runnable(argv, error))
     return Completed(done.returncode, _text(done.stdout), _text(done.stderr))
+
+
+def run_all(commands: Iterable[Sequence[str]], at_once: int) -> Iterator[Completed]:
+    """Run commands to their ends, ``at_once`` at the same time; how each ended, in order, without its stdout."""
+    import subprocess
+
+    running: List[_Child] = []
+    try:
+        for argv in commands:
+            if len(running) >= at_once:
+                yield running.pop(0).wait()
+            running.append(_Child(argv, subprocess.DEVNULL, subprocess.DEVNULL))
+        while running:
+            yield running.pop(0).wait()
+    finally:
+        for child in running:
+            child.kill()
 
 
 def not_runnable(argv: Sequence[str], error: OSError) -> str:

@@ -15,7 +15,7 @@ from .concurrency import both
 from .dataset import Host, Inventory, child_of
 from .endpoint import Endpoint
 from .errors import AgentError, ZfsError
-from .listing import InventoryParser, Lines, listing_problem, missing, parse_written
+from .listing import InventoryParser, Lines, listing_problem, missing, parse_numbers
 from .messages import Data, Result, Send
 from .process import PIPE_BYTES, enlarge_pipe, environment, not_runnable
 
@@ -194,7 +194,7 @@ class LocalSource:
         for names in zfs.batches(snapshots):
             process = await self._start(zfs.list_written(names), PIPE)
             stdout, _ = await process.communicate()
-            sizes.update(parse_written(stdout.decode("utf-8")))
+            sizes.update(parse_numbers(stdout.decode("utf-8")))
         return sizes
 
     async def send(self, stream: zfs.Stream) -> LocalSending:
@@ -320,7 +320,7 @@ class AgentSource:
         assert self._control is not None  # the inventory came first
         names = [child_of(self.root, name.partition("@")[0]) or "" for name in snapshots]
         short = [f"{child}@{name.partition('@')[2]}" for child, name in zip(names, snapshots, strict=True)]
-        return parse_written("\n".join(await self._control.query("written", short)))
+        return parse_numbers("\n".join(await self._control.query("written", short)))
 
     async def send(self, stream: zfs.Stream) -> AgentSending:
         """See `Source`."""

@@ -9,10 +9,13 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
+import re
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
+from .blame import Failed, dataset_of
 from .buffer import PATH_PROPERTY
 from .dataset import FILESYSTEM
+from .errors import UsageError
 
 PLACEHOLDER_PROPERTY = "zfsync:placeholder"
 """On a dataset that zfsync made to hold children. Its value is the dataset's own full name: what lies below inherits
@@ -142,6 +145,64 @@ def destroy_empty(name: str) -> Tuple[str, ...]:
     return ("destroy", name)
 
 
+def hold(tag: str, snapshots: Sequence[str], recursive: bool = False) -> Tuple[str, ...]:
+    """Hold ``snapshots``, and for ``recursive`` those of the same name below."""
+    return ("hold", *(("-r",) if recursive else ()), tag, *snapshots)
+
+
+def release(tag: str, snapshots: Sequence[str], recursive: bool = False) -> Tuple[str, ...]:
+    """The opposite of `hold`."""
+    return ("release", *(("-r",) if recursive else ()), tag, *snapshots)
+
+
+def list_holds(snapshots: Iterable[str]) -> Tuple[str, ...]:
+    """How many holds each of ``snapshots`` has. (`zfs holds` would say which, but is slow for many.)"""
+    return ("list", "-Hp", "-t", "snapshot", "-o", "name,userrefs", *snapshots)
+
+
+def list_guids(names: Iterable[str]) -> Tuple[str, ...]:
+    """The GUIDs of snapshots and bookmarks."""
+    return ("list", "-Hp", "-t", "snapshot,bookmark", "-o", "name,guid", *names)
+
+
+def list_any(name: str) -> Tuple[str, ...]:
+    """Whether there is a dataset, snapshot or bookmark of this name."""
+    return ("list", "-H", "-d0", "-t", "all", "-o", "name", name)
+
+
+def bookmark(snapshot: str, name: str) -> Tuple[str, ...]:
+    """Make the bookmark ``name``; the command takes one only."""
+    return ("bookmark", snapshot, name)
+
+
+def destroy_bookmark(name: str) -> Tuple[str, ...]:
+    """Destroy one bookmark; `UsageError` for what is none, or the command would destroy a dataset."""
+    if "#" not in name:
+        raise UsageError("%s is no bookmark, and is not destroyed as one." % name)
+    return ("destroy", name)
+
+
+def destroy_snapshots(snapshots: Sequence[str]) -> Tuple[str, ...]:
+    """Destroy snapshots of one dataset, all or none: one that is held or has clones prevents it.
+
+    `UsageError` for what the command would take for anything but snapshots of that dataset, a range for instance.
+    """
+    dataset = dataset_of(snapshots[0])
+    for name in snapshots:
+        if dataset_of(name) != dataset or not _SNAPSHOT.fullmatch(name, len(dataset)):
+            raise UsageError("%s is no snapshot of %s, and is not destroyed as one." % (name, dataset))
+    return ("destroy", dataset + "@" + ",".join(name[len(dataset) + 1 :] for name in snapshots))
+
+
+_SNAPSHOT = re.compile("@[^@#%,]+")
+
+
+def snapshot(names: Sequence[str], properties: Iterable[Tuple[str, str]] = ()) -> Tuple[str, ...]:
+    """Take snapshots of datasets of one pool in one transaction group, all or none."""
+    options = [part for key, value in properties for part in ("-o", "%s=%s" % (key, value))]
+    return ("snapshot", *options, *names)
+
+
 def batches(names: Iterable[str]) -> Iterator[List[str]]:
     """Cut ``names`` into lists that fit on a command line."""
     batch: List[str] = []
@@ -185,6 +246,13 @@ _CODES = (
     ("dataset does not exist", "missing"),
     ("unable to restore to destination", "missing"),
     ("is busy", "busy"),
+    ("being held", "busy"),
+    ("dependent clones", "busy"),
+    ("no such tag", "missing"),
+    ("parent does not exist", "missing"),
+    ("' does not exist.", "missing"),
+    ("already exists", "exists"),
+    ("bookmark exists", "exists"),
     ("incomplete stream", "cut"),
     ("failed to read from stream", "cut"),
 )
@@ -200,8 +268,32 @@ def reason(stderr: str) -> str:
     """What `zfs` said, as the end of a sentence: its first paragraph on one line, without its advice."""
     lines = []
     for line in stderr.splitlines():
-        if line.startswith("Partially received snapshot is saved"):
+        if line.startswith(("Partially received snapshot is saved", "usage:")):
             break
         if line.strip() and line.strip() not in lines:
             lines.append(line.strip())
     return " ".join(lines[:4]) or "it said nothing"
+
+
+NOTHING_TO_DESTROY = "could not find any snapshots to destroy"
+"""What `zfs destroy` says, as an error, when none of the snapshots is there."""
+
+
+def blamed(names: Sequence[str], stderr: str) -> Dict[str, Failed]:
+    """Those of ``names``, snapshots or bookmarks, that `zfs` complains of, or of whose dataset it does."""
+    of: Dict[str, List[str]] = {}
+    for name in names:
+        of.setdefault(name, []).append(name)
+        of.setdefault(dataset_of(name), []).append(name)
+    found: Dict[str, Failed] = {}
+    for line in stderr.splitlines():
+        quoted = line.split("'")
+        mentioned = quoted[1] if len(quoted) > 2 else ""
+        if line.startswith(_UNQUOTED):  # cannot destroy snapshot p/a@1: it's being held. Run 'zfs holds …
+            mentioned = line[len(_UNQUOTED) :].rpartition(": ")[0]
+        for name in of.get(mentioned, ()):
+            found.setdefault(name, Failed(name, classify(line), line.strip()))
+    return found
+
+
+_UNQUOTED = "cannot destroy snapshot "

@@ -17,9 +17,10 @@ ROWS = (
     ("", "errors", "events", "concurrency"),  # "" is the package itself, for its version
     ("dataset", "resume"),
     ("buffer", "decision"),
-    ("messages", "selection"),
+    ("messages", "selection", "blame"),
     ("protocol", "plan", "zfs", "comparison"),
-    ("listing", "process", "lock"),
+    ("listing", "process", "lock", "libzfs"),
+    ("driver",),
     ("tree", "conversation"),
     ("operations", "receiving"),
     ("remote_agent", "channel", "advice", "ledger"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.strategies import COMPONENT_CHARS, children
 from zfsync_ssh.buffer import encode
 from zfsync_ssh.dataset import Bookmark, Dataset, Inventory, Snapshot
-from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_written
+from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_numbers
 
 # As OpenZFS 2.3 prints them.
 DATASET_ROW = "p/a/b\tfilesystem\t14133053774265923717\t26274816\t-\t-\toff\t-\t-\t-"
@@ -268,5 +268,5 @@ def test_only_what_is_not_there_is_no_problem(status: int, stderr: str, problem:
 
 
 def test_written_bytes_are_read_where_there_are_any() -> None:
-    assert parse_written("p/a@1\t100\np/a b@x y\t0\np/a@2\t-\n") == {"p/a@1": 100, "p/a b@x y": 0}
-    assert parse_written("") == {}
+    assert parse_numbers("p/a@1\t100\np/a b@x y\t0\np/a@2\t-\n") == {"p/a@1": 100, "p/a b@x y": 0}
+    assert parse_numbers("") == {}
