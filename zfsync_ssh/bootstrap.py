@@ -21,6 +21,7 @@ from .remote_agent import ready_line
 MODULES = (
     "errors",
     "dataset",
+    "holds",
     "resume",
     "buffer",
     "decision",

@@ -58,14 +58,16 @@ def child_waiting(root: str, buffer: str, name: str, path: str) -> Optional[str]
     """Which child of ``root`` the dataset ``name`` in ``buffer`` is; None when it is none.
 
     ``path`` is the value of its `PATH_PROPERTY`, the full name that it is to have, or empty. Without it only the name
-    tells, and only in the root's own buffer: another may serve several targets.
+    tells, and only in the root's own buffer: another may serve several targets. What lies below a dataset that waits
+    inherits its property, and waits with it.
     """
     inside = child_of(buffer, name)
-    if not inside or inside.count("/") != 1:
+    if not inside:
         return None
-    if path:
-        return child_of(root, path) or None
-    return decode(inside[1:]) if buffer == default_buffer(root) else None
+    head, slash, below = inside[1:].partition("/")
+    own = buffer == default_buffer(root)
+    child = child_of(root, path) if path else decode(head) if own else None
+    return child + slash + below if child else None
 
 
 class Move(NamedTuple):
@@ -89,8 +91,11 @@ def rename_plan(
 
     ``waiting`` maps each buffered child to its full name in the buffer, ``present`` is the children that the target
     already has, ``placeholders`` those to make where they are missing. A parent is moved, or made, before its
-    children; nothing is ever moved onto what is there.
+    children; nothing is ever moved onto what is there. What lies below another that waits goes along with that.
     """
+    names = set(waiting.values())
+    nested = {child: name for child, name in waiting.items() if name.rpartition("/")[0] in names}
+    waiting = {child: name for child, name in waiting.items() if child not in nested}
     there = set(present)
     moves: List[Move] = []
     stuck: List[Stuck] = []
@@ -109,6 +114,7 @@ def rename_plan(
         else:
             moves.append(Move(child, source))
             there.add(child)
+            there.update(below for below, name in nested.items() if source and name.startswith(source + "/"))
     return moves, stuck
 
 

@@ -24,12 +24,16 @@ VOLUME = "volume"
 
 
 class Snapshot(NamedTuple):
-    """One snapshot. ``name`` is what stands after the ``@``; ``written`` is in bytes on disk."""
+    """One snapshot. ``name`` is what stands after the ``@``; ``written`` is in bytes on disk.
+
+    ``creation``, in seconds since 1970, is 0 unless it was asked for.
+    """
 
     name: str
     guid: int
     createtxg: int
     written: int = 0
+    creation: int = 0
 
 
 class Bookmark(NamedTuple):
@@ -59,6 +63,20 @@ class Dataset(NamedTuple):
     """For a dataset in the buffer: the full name that it is to have, from its user property."""
     snapshots: Tuple[Snapshot, ...] = ()
     bookmarks: Tuple[Bookmark, ...] = ()
+    written: int = 0
+    """Bytes on disk, since the newest snapshot."""
+    available: int = 0
+    """Bytes that it may still take, quotas counted."""
+    encryption_root: str = ""
+    key_loaded: bool = False
+    stream: str = ""
+    """For a copy: the flags of `zfs send` that it was received with, from its user property."""
+    aside: bool = False
+    """Set aside by zfsync, because it had diverged."""
+    gone: str = ""
+    """For a copy: since when its source has been gone (ISO 8601), from its user property."""
+    holds: str = ""
+    """For a source: the tag of holds that a run to the same target made, and has not released."""
 
     @property
     def complete(self) -> bool:

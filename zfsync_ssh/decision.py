@@ -17,6 +17,8 @@ from .resume import BadToken, parse_token
 
 NEW = "NEW"
 """The target does not have the dataset: a full stream makes it."""
+CLONE = "CLONE"
+"""The target does not have the dataset, but the snapshot ``base``: an incremental stream makes a clone of it."""
 FULL = "FULL"
 """The target has only zfsync's own placeholder for it: a full stream takes its place."""
 INCREMENTAL = "INCREMENTAL"
@@ -28,7 +30,7 @@ UPTODATE = "UPTODATE"
 REFUSED = "REFUSED"
 """Nothing can be received without losing what the target has. ``why`` says what that is."""
 
-KINDS = (NEW, FULL, INCREMENTAL, RESUME, UPTODATE, REFUSED)
+KINDS = (NEW, CLONE, FULL, INCREMENTAL, RESUME, UPTODATE, REFUSED)
 
 
 class TargetState(NamedTuple):
@@ -63,26 +65,31 @@ def state_of(dataset: Optional[Dataset]) -> TargetState:
 
 
 def decide(
-    snapshots: Sequence[Snapshot], bookmarks: Iterable[Bookmark], target: TargetState, raw: bool = False
+    snapshots: Sequence[Snapshot],
+    bookmarks: Iterable[Bookmark],
+    target: TargetState,
+    raw: bool = False,
+    origin: int = 0,
 ) -> Decision:
     """Compare the source's snapshots, oldest first and at least one, with the target.
 
     ``raw`` tells that the source is encrypted and its streams go raw: a partial receive that did not is never resumed,
-    for `zfs send -t` would send what is in it in clear.
+    for `zfs send -t` would send what is in it in clear. ``origin`` is the GUID of a snapshot at the target of which a
+    dataset that is not there can become a clone.
 
     The base is always the target's newest snapshot: a stream from an older one would not be received without
     rolling the target back, which is never done unasked.
     """
     positions = {snapshot.guid: index for index, snapshot in enumerate(snapshots)}
     if target.token:
-        if _resumable(target, positions, raw):
+        if _resumable(target, positions, raw, origin):
             return Decision(RESUME, target.newest, target.token)
         discard = True
     else:
         discard = False
     if not target.exists or (discard and not target.newest and not target.placeholder):
         # The partial receive of a full stream is all there is of such a dataset, and it goes with its token.
-        return Decision(NEW, discard=discard)
+        return Decision(CLONE if origin else NEW, origin, discard=discard)
     if not target.newest:
         if target.placeholder:
             return Decision(FULL, discard=discard)
@@ -110,10 +117,11 @@ def same_name_other_guid(source: Sequence[Snapshot], target: Sequence[Snapshot])
     return tuple(other for other in target if guids.get(other.name, other.guid) != other.guid)
 
 
-def _resumable(target: TargetState, positions: Dict[int, int], raw: bool) -> bool:
+def _resumable(target: TargetState, positions: Dict[int, int], raw: bool, origin: int) -> bool:
     try:
         token = parse_token(target.token)
     except BadToken:
         return False
-    # The base of a partial receive is the newest snapshot: were it another, the receive would not have begun.
-    return token.raw == raw and token.to_guid in positions and token.from_guid == target.newest
+    # The base of a partial receive is the newest snapshot, or a clone's origin: else the receive would not have begun.
+    base = target.newest or (token.from_guid and origin)
+    return token.raw == raw and token.to_guid in positions and token.from_guid == base

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Dict, Iterator, List, Optional, Tuple
 
-from .buffer import child_waiting
+from .buffer import PATH_PROPERTY, child_waiting
 from .dataset import Bookmark, Dataset, Inventory, Snapshot, child_of
+from .zfs import ASIDE_PROPERTY, DATASET_COLUMNS, EXCLUDE_PROPERTY, GONE_PROPERTY, PLACEHOLDER_PROPERTY, STREAM_PROPERTY
 
 
 def missing(stderr: str) -> List[str]:
@@ -33,6 +34,9 @@ def listing_problem(status: int, stderr: str) -> str:
     if others or not absent:
         return "\n".join(others) or "zfs list ended with status %d" % status
     return ""
+
+
+_COLUMNS = (*DATASET_COLUMNS[1:], "holds")
 
 
 class _Rows:
@@ -75,31 +79,41 @@ class InventoryParser:
             self._late.append(line)
 
     def _add_dataset(self, name: str, values: List[str]) -> None:
-        kind, guid, used, token, origin, encryption, placeholder, exclude, path = _unset(values)
-        mine = placeholder == name  # what lies below inherits the property, but not that it fits
-        dataset = Dataset(
-            name,
-            kind,
-            int(guid),
-            int(used or 0),
-            token,
-            origin,
-            encryption not in ("", "off"),
-            mine,
-            exclude == "on",
-            path,
+        row = dict(zip(_COLUMNS, _unset(values)))
+        if not len(_COLUMNS) - 1 <= len(values) <= len(_COLUMNS):
+            raise ValueError("a row of %d columns" % len(values))
+        self._rows[name] = _Rows(
+            Dataset(
+                name,
+                row["type"],
+                int(row["guid"]),
+                int(row["used"] or 0),
+                row["receive_resume_token"],
+                row["origin"],
+                row["encryption"] not in ("", "off"),
+                row[PLACEHOLDER_PROPERTY] == name,  # what lies below inherits the property, but not that it fits
+                row[EXCLUDE_PROPERTY] == "on",
+                row[PATH_PROPERTY],
+                written=int(row["written"] or 0),
+                available=int(row["available"] or 0),
+                encryption_root=row["encryptionroot"],
+                key_loaded=row["keystatus"] == "available",
+                stream=row[STREAM_PROPERTY],
+                aside=row[ASIDE_PROPERTY] == name,
+                gone=row[GONE_PROPERTY],
+                holds=row.get("holds", ""),
+            )
         )
-        self._rows[name] = _Rows(dataset)
 
     @staticmethod
     def _add_snapshot(rows: _Rows, name: str, rest: str) -> None:
-        guid, createtxg = rest.split("\t")
+        guid, createtxg, *creation = rest.split("\t")
         short = name[len(rows.dataset.name) + 1 :]
         if name[len(rows.dataset.name)] == "#":
             rows.bookmarks.append(Bookmark(sys.intern(short), int(guid), int(createtxg)))
         else:
             # Recursive snapshots have one name in every dataset: keep it once.
-            rows.snapshots.append(Snapshot(sys.intern(short), int(guid), int(createtxg)))
+            rows.snapshots.append(Snapshot(sys.intern(short), int(guid), int(createtxg), 0, *map(int, creation)))
 
     def finish(self, ancestors: Tuple[str, ...] = ()) -> Inventory:
         """The inventory of all lines fed. A snapshot whose dataset is in no line has gone meanwhile."""

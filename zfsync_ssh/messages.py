@@ -37,24 +37,34 @@ class Begin(NamedTuple):
 
 
 class Lock(NamedTuple):
-    """Take the target's lock until the channel closes. ``owner`` is told to whoever finds it taken."""
+    """Take the target's lock until the channel closes; ``owner`` is told to whoever finds it taken.
+
+    For a source, ``owner`` is the run itself: as long as the lock is taken, the run's holds are not stale.
+    """
 
     owner: str
 
 
 class Inventory(NamedTuple):
-    """List the target; ``recursive`` as for the source."""
+    """List the tree, or its root alone.
+
+    ``holds`` is the property that tells of holds of an earlier run, ``creation`` asks for the times of snapshots.
+    """
 
     recursive: bool = True
+    holds: str = ""
+    creation: bool = False
 
 
 class Operation(NamedTuple):
-    """One of `Apply`: make the dataset ``name`` as an ``ancestor`` of the root, a ``placeholder`` or the ``buffer``; or
-    ``drop`` its partial receive.
+    """One of `Apply`: what to do with the dataset or snapshot ``name``, a full name.
+
+    The verbs, and what each takes as ``arguments``, are in `zfsync_ssh.operations`.
     """
 
     verb: str
     name: str
+    arguments: Tuple[str, ...] = ()
 
 
 class Apply(NamedTuple):
@@ -67,7 +77,9 @@ class Sync(NamedTuple):
     """The source's snapshots of ``child``, oldest first, and its bookmarks, `trimmed`.
 
     ``name`` is the dataset to receive into: the child's own place, or one in the buffer when its parent may not be
-    there yet. ``known`` is what this run's inventory showed of it; without that the agent looks for itself.
+    there yet. ``known`` is what this run's inventory showed of it; without that the agent looks for itself. A dataset
+    that is not there becomes a clone of the snapshot ``origin``, a full name there, whose GUID is ``origin_guid``.
+    ``properties`` are set on it (``NAME=VALUE``), ``excluded`` not taken from the stream.
     """
 
     child: str
@@ -77,6 +89,10 @@ class Sync(NamedTuple):
     bookmarks: Tuple[Bookmark, ...] = ()
     known: Optional[TargetState] = None
     raw: bool = False
+    origin: str = ""
+    origin_guid: int = 0
+    properties: Tuple[str, ...] = ()
+    excluded: Tuple[str, ...] = ()
 
 
 class Stream(NamedTuple):
@@ -122,6 +138,7 @@ class Send(NamedTuple):
     raw: bool = False
     token: str = ""
     single: bool = False
+    flags: str = ""
 
 
 class CleanBuffer(NamedTuple):

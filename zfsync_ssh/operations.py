@@ -1,86 +1,284 @@
-"""What an agent does to a tree besides receiving: single operations, and emptying the buffer.
+"""What an agent does to a tree besides receiving: operations on datasets and snapshots, and emptying the buffer.
 
 Also shipped to the far end: standard library only, Python >= 3.8.
 """
 
 from __future__ import annotations
 
-from typing import List
+from itertools import groupby
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from . import zfs
+from .blame import Failed
 from .buffer import PATH_PROPERTY, rename_plan
 from .dataset import child_of
-from .listing import InventoryParser, listing_problem, missing
+from .driver import Driver, choose
+from .holds import parse_tag, property_of
+from .listing import InventoryParser, listing_problem, missing, parse_numbers
 from .messages import CleanBuffer, Operation, Result
+from .process import Completed
 from .tree import Tree
 
-
-def apply(target: Tree, operation: Operation) -> Result:
-    """Carry out one operation on ``target``, if it is one that may be asked for there."""
-    name = operation.name
-    if operation.verb == "ancestor" and child_of(name, target.root):
-        properties = [("canmount", "off")]
-    elif operation.verb == "placeholder" and child_of(target.root, name) is not None:
-        properties = [("canmount", "off"), ("readonly", "on"), (zfs.PLACEHOLDER_PROPERTY, name)]
-    elif operation.verb == "drop" and (child_of(target.root, name) is not None or child_of(target.buffer, name)):
-        dropped = target.zfs(zfs.abort_receive(name))
-        if dropped.status:
-            return Result(False, zfs.classify(dropped.stderr), zfs.reason(dropped.stderr), name)
-        return Result(True, name=name)
-    elif operation.verb == "buffer" and name == target.buffer:
-        # Told apart by this from a dataset of somebody else's that was named as the buffer: that one never goes.
-        properties = [("canmount", "off"), ("mountpoint", "none"), ("readonly", "on")]
-        properties.append((zfs.PLACEHOLDER_PROPERTY, name))
-    else:
-        return Result(False, "refused", "%s of %s is not for this agent" % (operation.verb, name), name)
-    done = target.zfs(zfs.create(name, properties))
-    if done.status and "dataset already exists" not in done.stderr:
-        return Result(False, zfs.classify(done.stderr), zfs.reason(done.stderr), name)
-    return Result(True, name=name)
+Properties = Sequence[Tuple[str, str]]
+Do = Callable[[Operation], Optional[Result]]
 
 
-def clean_buffer(target: Tree, message: CleanBuffer) -> List[Result]:
-    """Rename what waits, parents first; one result for each, named by its child. Then the buffer goes, if empty."""
-    listed = target.zfs(zfs.list_datasets(target.roots))
-    problem = listing_problem(listed.status, listed.stderr)
-    if problem:
-        return [Result(False, zfs.classify(problem), zfs.reason(problem), target.buffer)]
-    if {target.root, target.buffer} <= set(missing(listed.stderr)):
-        return [Result(False, "missing", "there is neither the target nor its buffer", target.buffer)]
-    parser = InventoryParser(target.root, target.buffer)
-    for line in listed.stdout.splitlines():
-        parser.feed(line)
-    partial = [line.split("\t")[0] for line in listed.stdout.splitlines() if line.split("\t")[4] != "-"]
-    for names in zfs.batches(partial):  # one that has a snapshot is whole all the same
-        for line in target.zfs(zfs.list_snapshots(names, False)).stdout.splitlines():
+class Operations:
+    """Carries out operations on one tree.
+
+    =================  ==============================  ============================================
+    verb               name, arguments                 what it does
+    =================  ==============================  ============================================
+    hold, release      snapshot, (tag)
+    announce, forget   root, (tag)                     remembers that there are holds to let go of
+    let-go             root, (tag)                     releases every hold of that tag in the tree
+    bookmark           bookmark, (snapshot)
+    unbookmark         bookmark
+    destroy-snapshot   snapshot                        not one that is held or has clones
+    ancestor           dataset above the root          makes it
+    placeholder        dataset                         makes it: empty, for children alone
+    buffer             the buffer                      makes it
+    drop               dataset                         drops its partial receive
+    rename             dataset, (new name, kind)
+    park               dataset, (place, kind, name)    renames it into the buffer, to be ``name`` one day
+    aside              dataset, (new name, kind)       renames it, and marks it as set aside
+    rollback           snapshot                        loses what is newer
+    hollow             filesystem                      makes a placeholder of it: it loses its snapshots
+    destroy            dataset                         with its snapshots; not one that has children
+    promote            dataset
+    mark               dataset, (time)                 marks it as gone at the source since then
+    unmark             dataset
+    inherit-key        dataset                         makes it part of its parent's encryption root
+    =================  ==============================  ============================================
+
+    The first seven are for a source as well, the others for a target.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._driver: Optional[Driver] = None
+        self._singly: Dict[str, Do] = {
+            "announce": self._announce,
+            "forget": self._forget,
+            "let-go": self._let_go,
+        }
+        if tree.buffer:
+            self._singly.update(
+                {
+                    "ancestor": lambda one: self._create(one, [("canmount", "off")]),
+                    "placeholder": self._placeholder,
+                    "buffer": self._buffer,
+                    "drop": lambda one: self._run(one, zfs.abort_receive(one.name)),
+                    "rename": self._rename,
+                    "park": self._park,
+                    "aside": self._aside,
+                    "rollback": lambda one: self._run(one, zfs.rollback(one.name)),
+                    "hollow": self._hollow,
+                    "destroy": self._destroy,
+                    "promote": lambda one: self._run(one, zfs.promote(one.name)),
+                    "mark": lambda one: self._set(one, [(zfs.GONE_PROPERTY, one.arguments[0])]),
+                    "unmark": lambda one: self._run(one, zfs.inherit(zfs.GONE_PROPERTY, [one.name])),
+                    "inherit-key": lambda one: self._run(one, zfs.inherit_key(one.name)),
+                }
+            )
+
+    @property
+    def driver(self) -> Driver:
+        """What does many names at once."""
+        if self._driver is None:
+            self._driver = choose(self._tree.command)
+        return self._driver
+
+    def apply(self, operations: Iterable[Operation]) -> List[Result]:
+        """Carry out ``operations`` in order, those alike that follow each other at once; a result each."""
+        results: List[Result] = []
+        for (verb, arguments), group in groupby(operations, _kind):
+            alike = list(group)
+            fit = [operation for operation in alike if self._may(operation)]
+            failed = {one.name: one for one in self._at_once(verb, arguments, fit)} if verb in _AT_ONCE else {}
+            for operation in alike:
+                if operation not in fit:
+                    message = "%s of %s is not for this agent" % (operation.verb, operation.name)
+                    results.append(Result(False, "refused", message, operation.name))
+                elif verb in _AT_ONCE:
+                    why = failed.get(operation.name)
+                    results.append(
+                        Result(False, why.code, why.message, why.name) if why else Result(True, name=operation.name)
+                    )
+                else:
+                    results.append(self._singly[verb](operation) or Result(True, name=operation.name))
+        return results
+
+    def _may(self, operation: Operation) -> bool:
+        """Whether it is one for this tree, with as many arguments as it takes, and all that it names is in the tree."""
+        verb, name, arguments = operation
+        if len(arguments) != _ARGUMENTS.get(verb, -1) or not (verb in _AT_ONCE or verb in self._singly):
+            return False
+        if verb == "ancestor":
+            return bool(child_of(name, self._tree.root))
+        if verb in ("announce", "forget", "let-go"):
+            return name == self._tree.root and parse_tag(arguments[0]) is not None
+        named = [name, *arguments[: _NAMES.get(verb, 0)]]
+        return all(self._tree.has(one.partition("@")[0].partition("#")[0]) for one in named)
+
+    def _at_once(self, verb: str, arguments: Tuple[str, ...], operations: List[Operation]) -> List[Failed]:
+        names = [operation.name for operation in operations]
+        if verb == "hold":
+            return self.driver.hold(names, arguments[0])
+        if verb == "release":
+            return self.driver.release(names, arguments[0])
+        if verb == "bookmark":
+            return self.driver.bookmark([(operation.name, operation.arguments[0]) for operation in operations])
+        if verb == "unbookmark":
+            return self.driver.destroy_bookmarks(names)
+        return self.driver.destroy_snapshots(names)
+
+    # -- one at a time: None when it is done --
+
+    def _run(self, operation: Operation, *commands: Tuple[str, ...]) -> Optional[Result]:
+        """Run one command after the other, until one fails."""
+        for arguments in commands:
+            done = self._tree.zfs(arguments)
+            if done.status:
+                return _refused(done, operation.name)
+        return None
+
+    def _set(self, operation: Operation, properties: Properties) -> Optional[Result]:
+        return self._run(operation, zfs.set_properties(properties, [operation.name]))
+
+    def _create(self, operation: Operation, properties: Properties) -> Optional[Result]:
+        done = self._tree.zfs(zfs.create(operation.name, properties))
+        return _refused(done, operation.name) if done.status and "dataset already exists" not in done.stderr else None
+
+    def _placeholder(self, operation: Operation) -> Optional[Result]:
+        mark = (zfs.PLACEHOLDER_PROPERTY, operation.name)
+        return self._create(operation, [("canmount", "off"), ("readonly", "on"), mark])
+
+    def _buffer(self, operation: Operation) -> Optional[Result]:
+        # Told apart by the mark from a dataset of somebody else's that was named as the buffer: that one never goes.
+        mark = (zfs.PLACEHOLDER_PROPERTY, operation.name)
+        return self._create(operation, [("canmount", "off"), ("mountpoint", "none"), ("readonly", "on"), mark])
+
+    def _rename(self, operation: Operation) -> Optional[Result]:
+        return self._run(operation, zfs.rename(operation.name, *operation.arguments))
+
+    def _park(self, operation: Operation) -> Optional[Result]:
+        place, kind, name = operation.arguments
+        mark = zfs.set_properties([(PATH_PROPERTY, name)], [operation.name])
+        return self._run(operation, mark, zfs.rename(operation.name, place, kind))
+
+    def _aside(self, operation: Operation) -> Optional[Result]:
+        name, kind = operation.arguments
+        mark = zfs.set_properties([(zfs.ASIDE_PROPERTY, name), ("readonly", "on")], [operation.name])
+        return self._run(operation, mark, zfs.rename(operation.name, name, kind))
+
+    def _hollow(self, operation: Operation) -> Optional[Result]:
+        properties = [("canmount", "off"), ("readonly", "on"), (zfs.PLACEHOLDER_PROPERTY, operation.name)]
+        return self._without_snapshots(operation) or self._set(operation, properties)
+
+    def _destroy(self, operation: Operation) -> Optional[Result]:
+        return self._without_snapshots(operation) or self._run(operation, zfs.destroy_empty(operation.name))
+
+    def _without_snapshots(self, operation: Operation) -> Optional[Result]:
+        """Destroy all snapshots of the dataset, or none when one is held or has clones."""
+        listed = self._tree.zfs(zfs.list_snapshot_names(operation.name))
+        names = listed.stdout.splitlines()
+        if not names:
+            return None
+        return self._run(operation, *(zfs.destroy_snapshots(batch) for batch in zfs.batches(names)))
+
+    def _announce(self, operation: Operation) -> Optional[Result]:
+        return None if self.driver.temporary_holds else self._set(operation, [_announcement(operation)])
+
+    def _forget(self, operation: Operation) -> Optional[Result]:
+        if self.driver.temporary_holds:
+            return None
+        return self._run(operation, zfs.inherit(_announcement(operation)[0], [operation.name]))
+
+    def _let_go(self, operation: Operation) -> Optional[Result]:
+        tag = operation.arguments[0]
+        held = parse_numbers(self._tree.zfs(zfs.list_all_holds(operation.name)).stdout)
+        names: List[str] = []
+        for batch in zfs.batches(name for name, count in held.items() if count):
+            rows = (line.split("\t") for line in self._tree.zfs(zfs.holds_of(batch)).stdout.splitlines())
+            names += [row[0] for row in rows if len(row) > 1 and row[1] == tag]
+        failed = self.driver.release(names, tag)
+        if failed:
+            return Result(False, failed[0].code, failed[0].message, failed[0].name)
+        return self._run(operation, zfs.inherit(_announcement(operation)[0], [operation.name]))
+
+    # -- the buffer --
+
+    def clean_buffer(self, message: CleanBuffer) -> List[Result]:
+        """Rename what waits, parents first; a result each, named by its child. Then the buffer goes, if empty."""
+        target = self._tree
+        listed = target.zfs(zfs.list_datasets(target.roots))
+        problem = listing_problem(listed.status, listed.stderr)
+        if problem:
+            return [Result(False, zfs.classify(problem), zfs.reason(problem), target.buffer)]
+        if {target.root, target.buffer} <= set(missing(listed.stderr)):
+            return [Result(False, "missing", "there is neither the target nor its buffer", target.buffer)]
+        parser = InventoryParser(target.root, target.buffer)
+        for line in listed.stdout.splitlines():
             parser.feed(line)
-    inventory = parser.finish()
-    results = []
-    waiting = {}
-    for child, dataset in inventory.buffered.items():
-        if not dataset.complete:
-            results.append(Result(False, "partial", "its receive is not finished", child))
-        else:
-            waiting[child] = dataset.name
-    present = [child for child, dataset in inventory.datasets.items() if dataset.complete]
-    moves, stuck = rename_plan(target.root, waiting, present, message.placeholders)
-    results += [Result(False, "stuck", why.reason, why.child) for why in stuck]
-    moved: List[str] = []
-    for move in moves:
-        destination = target.root + move.child
-        if not move.source:
-            made = apply(target, Operation("placeholder", destination))
-            if not made.ok:
-                results.append(made._replace(name=move.child))
-            continue
-        done = target.zfs(zfs.rename(move.source, destination, inventory.buffered[move.child].kind))
-        if done.status:
-            results.append(Result(False, zfs.classify(done.stderr), zfs.reason(done.stderr), move.child))
-        else:
-            moved.append(destination)
-            results.append(Result(True, name=move.child))
-    for names in zfs.batches(moved):
-        target.zfs(zfs.inherit(PATH_PROPERTY, names))
-    if inventory.buffer is not None and inventory.buffer.placeholder and all(result.ok for result in results):
-        target.zfs(zfs.destroy_empty(target.buffer))
-    return results
+        partial = [line.split("\t")[0] for line in listed.stdout.splitlines() if line.split("\t")[4] != "-"]
+        for names in zfs.batches(partial):  # one that has a snapshot is whole all the same
+            for line in target.zfs(zfs.list_snapshots(names, False)).stdout.splitlines():
+                parser.feed(line)
+        inventory = parser.finish()
+        results = []
+        waiting = {}
+        for child, dataset in inventory.buffered.items():
+            if not dataset.complete:
+                results.append(Result(False, "partial", "its receive is not finished", child))
+            else:
+                waiting[child] = dataset.name
+        present = [child for child, dataset in inventory.datasets.items() if dataset.complete]
+        moves, stuck = rename_plan(target.root, waiting, present, message.placeholders)
+        results += [Result(False, "stuck", why.reason, why.child) for why in stuck]
+        moved: List[str] = []
+        for move in moves:
+            destination = target.root + move.child
+            if move.source:
+                kind = inventory.buffered[move.child].kind
+                failed = self._run(Operation("rename", move.source), zfs.rename(move.source, destination, kind))
+                moved += [] if failed else [destination]
+            else:
+                failed = self._placeholder(Operation("placeholder", destination))
+            if failed or move.source:
+                results.append((failed or Result(True))._replace(name=move.child))
+        for names in zfs.batches(moved):
+            target.zfs(zfs.inherit(PATH_PROPERTY, names))
+        if inventory.buffer is not None and inventory.buffer.placeholder and all(result.ok for result in results):
+            target.zfs(zfs.destroy_empty(target.buffer))
+        return results
+
+
+_AT_ONCE = ("hold", "release", "bookmark", "unbookmark", "destroy-snapshot")
+"""Verbs that the driver does for many names at once."""
+
+_ARGUMENTS = {
+    "hold": 1, "release": 1, "announce": 1, "forget": 1, "let-go": 1, "bookmark": 1, "unbookmark": 0,
+    "destroy-snapshot": 0, "ancestor": 0, "placeholder": 0, "buffer": 0, "drop": 0, "rename": 2, "park": 3, "aside": 2,
+    "rollback": 0, "hollow": 0, "destroy": 0, "promote": 0, "mark": 1, "unmark": 0, "inherit-key": 0,
+}  # fmt: skip
+"""How many arguments each takes."""
+
+_NAMES = {"bookmark": 1, "rename": 1, "park": 1, "aside": 1}
+"""How many of the first arguments are names in the tree."""
+
+
+def _kind(operation: Operation) -> Tuple[str, Tuple[str, ...]]:
+    """What operations have in common that are done at once: for holds the tag as well."""
+    return operation.verb, operation.arguments if operation.verb in ("hold", "release") else ()
+
+
+def _announcement(operation: Operation) -> Tuple[str, str]:
+    """The property that tells of a run's holds, and its value."""
+    tag = parse_tag(operation.arguments[0])
+    assert tag is not None  # or it had not been allowed
+    return property_of(tag.target), operation.arguments[0]
+
+
+def _refused(done: Completed, name: str) -> Result:
+    return Result(False, zfs.classify(done.stderr), zfs.reason(done.stderr), name)

@@ -5,13 +5,13 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, Optional, Tuple
 
 from . import zfs
 from .buffer import PATH_PROPERTY
 from .conversation import Conversation
 from .dataset import FILESYSTEM, child_of
-from .decision import REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
+from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import RemoteProtocolError
 from .listing import InventoryParser
 from .messages import Abort, Answer, Data, End, Result, Stream, Sync
@@ -22,7 +22,7 @@ from .tree import Tree
 class _Step:
     """The child that the last `Sync` was about, and how far its streams have come."""
 
-    __slots__ = ("broken", "decision", "name", "newest", "placeholder", "sync")
+    __slots__ = ("broken", "decision", "first", "name", "newest", "placeholder", "sync")
 
     def __init__(self, sync: Sync, decision: Decision, name: str, placeholder: bool) -> None:
         self.sync = sync
@@ -30,6 +30,8 @@ class _Step:
         self.decision = decision
         self.name = name
         self.newest = decision.base
+        self.first = decision.kind in (NEW, CLONE, FULL) or not decision.base
+        """The dataset is yet to begin."""
         self.broken = ""
         """Why no stream can be received for it any more."""
         if decision.kind in (REFUSED, UPTODATE):
@@ -48,15 +50,16 @@ class Receiving:
         """Decide where the stream for a child has to begin."""
         target = self._tree
         own = target.root + sync.child
-        waiting = child_of(target.buffer, sync.name)
-        if sync.name != own and not (sync.child and waiting and waiting.count("/") == 1):
+        if sync.name != own and not (sync.child and child_of(target.buffer, sync.name)):
             raise RemoteProtocolError("received a Sync that would receive outside its child's places")
+        if not target.has(sync.name) or (sync.origin and not target.has(sync.origin.partition("@")[0])):
+            raise RemoteProtocolError("received a Sync that names what is outside of its tree")
         name, state = (sync.name, sync.known) if sync.known is not None else self._look(sync, own)
         if sync.child and not sync.child.startswith("/"):
             raise RemoteProtocolError("received a Sync of a child that is none")
         if not sync.snapshots:
             raise RemoteProtocolError("received a Sync without snapshots")
-        decision = decide(sync.snapshots, sync.bookmarks, state, sync.raw)
+        decision = decide(sync.snapshots, sync.bookmarks, state, sync.raw, sync.origin_guid if sync.origin else 0)
         self._step = _Step(sync, decision, name, state.placeholder)
         return Answer(sync.child, decision, name)
 
@@ -84,7 +87,7 @@ class Receiving:
         assert step is not None  # or it had been unfit
         result = self._receive(step, message)
         if result.ok:
-            step.newest = message.to
+            step.newest, step.first = message.to, False
         else:
             step.broken = "the step before it failed"
 
@@ -103,8 +106,7 @@ class Receiving:
     def _receive(self, step: _Step, message: Stream) -> Result:
         """Receive one stream; the result is sent as soon as it is known, which may be before the stream's end."""
         command = self._tree.command
-        first = not step.newest
-        force = first and step.placeholder
+        force = step.first and step.placeholder
         if step.decision.discard:
             dropped = self._tree.zfs(zfs.abort_receive(step.name))
             step.decision = step.decision._replace(discard=False)
@@ -112,8 +114,7 @@ class Receiving:
                 return self._refuse(step, zfs.classify(dropped.stderr), zfs.reason(dropped.stderr))
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
-        properties = self._properties(step) if first else ()
-        arguments = zfs.receive(step.name, properties, force, step.sync.kind == FILESYSTEM)
+        arguments = zfs.receive(step.name, self._reception(step, force))
         with Receiver((*command, *arguments), PIPE_BYTES) as receiver:
             length = 0
             problem = ""
@@ -158,13 +159,25 @@ class Receiving:
         listed = self._tree.zfs(zfs.list_placeholder(name))
         return listed.stdout.rstrip("\n") == "\t".join((name, name, "on", "off", "no"))
 
-    def _properties(self, step: _Step) -> Sequence[Tuple[str, str]]:
-        """What to set on a dataset that begins here: nothing mounts by itself, and the root cannot be written to."""
-        properties: List[Tuple[str, str]] = []
-        if step.sync.kind == FILESYSTEM:
-            properties.append(("canmount", "noauto"))
-        if not step.sync.child:
-            properties.append(("readonly", "on"))
-        if step.name != self._tree.root + step.sync.child:
-            properties.append((PATH_PROPERTY, self._tree.root + step.sync.child))
-        return properties
+    def _reception(self, step: _Step, force: bool) -> zfs.Reception:
+        """How the next stream of ``step`` is received: nothing mounts by itself, and the root cannot be written to."""
+        sync, decision = step.sync, step.decision
+        properties: Dict[str, str] = {}
+        if step.first:
+            if sync.kind == FILESYSTEM:
+                properties["canmount"] = "noauto"
+            if not sync.child:
+                properties["readonly"] = "on"
+            if step.name != self._tree.root + sync.child:
+                properties[PATH_PROPERTY] = self._tree.root + sync.child
+        if step.newest == decision.base:  # the first of its streams
+            properties.update(_pair(text) for text in sync.properties)
+        origin = sync.origin if decision.kind == CLONE and step.first else ""
+        return zfs.Reception(tuple(properties.items()), sync.excluded, origin, force, sync.kind == FILESYSTEM)
+
+
+def _pair(text: str) -> Tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or name.startswith("-"):
+        raise RemoteProtocolError("received %r, which sets no property" % text)
+    return name, value

@@ -19,6 +19,7 @@ from .buffer import check_buffer
 from .conversation import Conversation, Gone
 from .dataset import ancestors_of, check_name
 from .errors import ProtocolError, RemoteProtocolError, UsageError
+from .holds import lock_name
 from .listing import listing_problem, missing
 from .lock import Lock
 from .messages import (
@@ -41,7 +42,7 @@ from .messages import (
     Sync,
 )
 from .messages import Lock as LockMessage
-from .operations import apply, clean_buffer
+from .operations import Operations
 from .process import PIPE_BYTES, Outputs, enlarge_pipe
 from .receiving import Receiving
 from .tree import Tree
@@ -57,6 +58,7 @@ class Agent:
         self._conversation = Conversation(reader, writer)
         self._begun: Optional[Tree] = None
         self._receiving: Optional[Receiving] = None
+        self._does: Optional[Operations] = None
         self._lock: Optional[Lock] = None
 
     def serve(self) -> int:
@@ -93,9 +95,9 @@ class Agent:
         elif isinstance(message, Send):
             self._send(self._send_stream(message))
         elif isinstance(message, Apply):
-            self._conversation.send_results([apply(self._target, operation) for operation in message.operations])
+            self._conversation.send_results(self._operations_on(self._tree).apply(message.operations))
         elif isinstance(message, CleanBuffer):
-            self._conversation.send_results(clean_buffer(self._target, message))
+            self._conversation.send_results(self._operations_on(self._target).clean_buffer(message))
         elif isinstance(message, (Sync, Stream)):
             if self._receiving is None:
                 self._receiving = Receiving(self._target, self._conversation)
@@ -117,7 +119,8 @@ class Agent:
         problem = check_buffer(message.root, message.buffer) if message.buffer else None
         if problem:
             return Result(False, "name", "%s cannot be the buffer: %s" % (message.buffer, problem))
-        self._begun, self._receiving = Tree(message.root, message.buffer, message.command), None
+        self._begun = Tree(message.root, message.buffer, message.command)
+        self._receiving = self._does = None
         return Result(True)
 
     @property
@@ -132,8 +135,14 @@ class Agent:
             raise RemoteProtocolError("received a question for a target, and this is a source")
         return self._tree
 
+    def _operations_on(self, tree: Tree) -> Operations:
+        if self._does is None:
+            self._does = Operations(tree)
+        return self._does
+
     def _take_lock(self, message: LockMessage) -> Result:
-        lock = Lock(self._tree.root)
+        # A source is locked by nobody, but a run that reads it is known to live as long as its own lock is taken.
+        lock = Lock(self._tree.root if self._tree.buffer else lock_name(message.owner))
         try:
             holder = lock.acquire(message.owner)
         except OSError as error:
@@ -152,7 +161,9 @@ class Agent:
     def _inventory(self, message: Inventory) -> Listed:
         target = self._tree
         roots, deep = target.roots, message.recursive
-        listing = self._list(zfs.list_datasets(roots, deep), zfs.list_snapshots(roots, deep))
+        listing = self._list(
+            zfs.list_datasets(roots, deep, message.holds), zfs.list_snapshots(roots, deep, message.creation)
+        )
         problem = listing_problem(listing.status, listing.stderr)
         if problem:
             return Listed(False, zfs.classify(problem), zfs.reason(problem))

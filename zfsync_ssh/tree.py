@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, Tuple
 
-from .dataset import child_of
-from .errors import RemoteProtocolError
+from .dataset import check_name, child_of
+from .errors import RemoteProtocolError, UsageError
 from .process import Completed, run
+from .zfs import ASIDE_MARK
 
 
 class Tree(NamedTuple):
@@ -28,6 +29,15 @@ class Tree(NamedTuple):
     def zfs(self, arguments: Tuple[str, ...]) -> Completed:
         """Run `zfs` to its end."""
         return run((*self.command, *arguments))
+
+    def has(self, name: str) -> bool:
+        """Whether the dataset ``name`` is a legal name of one of the tree, of its buffer, or of its root set aside."""
+        try:
+            check_name(name)
+        except UsageError:
+            return False
+        aside = name.startswith(self.root + ASIDE_MARK)
+        return aside or any(top and child_of(top, name) is not None for top in (self.root, self.buffer))
 
     def named(self, child: str) -> str:
         """The full name of a child, or of ``CHILD@SNAPSHOT``; `RemoteProtocolError` for what is outside of the tree."""

@@ -24,10 +24,22 @@ the property, and must not be taken for a placeholder itself."""
 EXCLUDE_PROPERTY = "zfsync:exclude"
 """The user sets it to ``on`` for a dataset of a source that is to be left out, and all below it that inherits this."""
 
+STREAM_PROPERTY = "zfsync:stream"
+"""On a copy: the flags of `zfs send` that it was received with. Streams of other flags must not follow them."""
+
+ASIDE_PROPERTY = "zfsync:aside"
+"""On a dataset that was set aside: its own full name, as for a placeholder."""
+
+ASIDE_MARK = ".zfsync-aside-"
+"""Stands in the name of a dataset that was set aside, before the date."""
+
+GONE_PROPERTY = "zfsync:gone"
+"""On a copy whose source is gone: since when, ISO 8601 in UTC. What lies below inherits it, and is gone as well."""
+
 MAX_ARGUMENT_BYTES = 96 << 10
 """Names on one command line: well below the 128 KiB that every system allows (Linux: MAX_ARG_STRLEN, ARG_MAX)."""
 
-_DATASET_COLUMNS = (
+DATASET_COLUMNS = (
     "name",
     "type",
     "guid",
@@ -38,6 +50,13 @@ _DATASET_COLUMNS = (
     PLACEHOLDER_PROPERTY,
     EXCLUDE_PROPERTY,
     PATH_PROPERTY,
+    "written",
+    "available",
+    "encryptionroot",
+    "keystatus",
+    STREAM_PROPERTY,
+    ASIDE_PROPERTY,
+    GONE_PROPERTY,
 )
 _SNAPSHOT_COLUMNS = ("name", "guid", "createtxg")
 """No more than these: `zfs list` then reads each snapshot's header alone, at twice the speed or better."""
@@ -46,16 +65,18 @@ _SNAPSHOT_COLUMNS = ("name", "guid", "createtxg")
 # ---- argument lists --------------------------------------------------------------------------------------------------
 
 
-def list_datasets(roots: Sequence[str], recursive: bool = True) -> Tuple[str, ...]:
-    """The filesystems and volumes in the trees of ``roots``, or the roots alone."""
+def list_datasets(roots: Sequence[str], recursive: bool = True, holds: str = "") -> Tuple[str, ...]:
+    """The filesystems and volumes in the trees of ``roots``, or the roots alone; ``holds`` is one more property."""
     depth = "-r" if recursive else "-d0"
-    return ("list", "-Hp", depth, "-t", "filesystem,volume", "-o", ",".join(_DATASET_COLUMNS), *roots)
+    columns = (*DATASET_COLUMNS, holds) if holds else DATASET_COLUMNS
+    return ("list", "-Hp", depth, "-t", "filesystem,volume", "-o", ",".join(columns), *roots)
 
 
-def list_snapshots(roots: Sequence[str], recursive: bool = True) -> Tuple[str, ...]:
-    """The snapshots and bookmarks in the trees of ``roots``, or of the roots alone."""
+def list_snapshots(roots: Sequence[str], recursive: bool = True, creation: bool = False) -> Tuple[str, ...]:
+    """The snapshots and bookmarks in the trees of ``roots``, or of the roots alone; ``creation``: with their times."""
     depth = "-r" if recursive else "-d1"
-    return ("list", "-Hp", depth, "-t", "snapshot,bookmark", "-o", ",".join(_SNAPSHOT_COLUMNS), *roots)
+    columns = (*_SNAPSHOT_COLUMNS, "creation") if creation else _SNAPSHOT_COLUMNS
+    return ("list", "-Hp", depth, "-t", "snapshot,bookmark", "-o", ",".join(columns), *roots)
 
 
 def list_existing(names: Iterable[str]) -> Tuple[str, ...]:
@@ -73,9 +94,10 @@ QUERIES: Dict[str, Callable[[List[str]], Tuple[str, ...]]] = {"written": list_wr
 
 
 class Stream(NamedTuple):
-    """One `zfs send`. ``base`` is ``@name``, ``#name`` or empty for a full stream; ``token`` replaces all else.
+    """One `zfs send`. ``base`` is ``@name``, ``#name``, the full name of a clone's origin, or empty for a full stream.
 
-    ``single`` leaves out the snapshots between ``base`` and ``to``.
+    ``token`` replaces all else. ``single`` leaves out the snapshots between ``base`` and ``to``. ``flags`` are those of
+    `STREAM_FLAGS` that are used; a raw stream needs none.
     """
 
     dataset: str
@@ -84,34 +106,50 @@ class Stream(NamedTuple):
     raw: bool = False
     token: str = ""
     single: bool = False
+    flags: str = ""
+
+
+STREAM_FLAGS = "Lec"
+"""Large blocks, embedded data, compressed: with all of them blocks go as they are on disk."""
 
 
 def send(stream: Stream) -> Tuple[str, ...]:
-    """The stream for one step: blocks go as they are on disk, compressed, large and, for ``raw``, encrypted."""
+    """The stream for one step; a ``raw`` one goes encrypted as it is on disk."""
     if stream.token:
         return ("send", "-t", stream.token)
-    flags = ("-w",) if stream.raw else ("-L", "-e", "-c")
-    # -I takes all snapshots in between, but knows no bookmarks.
-    base = () if not stream.base else ("-i" if stream.single or stream.base[0] == "#" else "-I", stream.base)
+    flags = ("-w",) if stream.raw else tuple("-" + flag for flag in STREAM_FLAGS if flag in stream.flags)
+    # -I takes all snapshots in between, but knows no bookmarks, nor origins.
+    base = () if not stream.base else ("-i" if stream.single or stream.base[0] != "@" else "-I", stream.base)
     return ("send", *flags, *base, "%s@%s" % (stream.dataset, stream.to))
 
 
-def receive(
-    target: str, properties: Sequence[Tuple[str, str]] = (), force: bool = False, filesystem: bool = True
-) -> Tuple[str, ...]:
+class Reception(NamedTuple):
+    """How a stream is received: ``properties`` set, ``excluded`` not taken from it, onto a clone of ``origin``.
+
+    ``force`` replaces what the target holds, and is only for zfsync's own placeholder, which holds nothing.
+    """
+
+    properties: Tuple[Tuple[str, str], ...] = ()
+    excluded: Tuple[str, ...] = ()
+    origin: str = ""
+    force: bool = False
+    filesystem: bool = True
+
+
+def receive(target: str, how: Reception) -> Tuple[str, ...]:
     """Receive onto ``target``, resumable, and without mounting anything.
 
-    ``force`` replaces what the target holds, and is only for zfsync's own placeholder, which holds nothing. Where a
-    filesystem is mounted and to whom it is shared is never taken from a stream, whatever a source puts into it.
+    Where a filesystem is mounted and to whom it is shared is never taken from a stream, whatever a source puts into it.
     """
-    options = [part for name, value in properties for part in ("-o", "%s=%s" % (name, value))]
-    own = {name for name, _ in properties}
-    if filesystem:
-        options += [part for name in _MOUNT_PROPERTIES if name not in own for part in ("-x", name)]
-    return ("receive", "-s", "-u", *(("-F",) if force else ()), *options, target)
+    own = {name for name, _ in how.properties}
+    excluded = (*(MOUNT_PROPERTIES if how.filesystem else ()), *how.excluded)
+    options = [part for name, value in how.properties for part in ("-o", "%s=%s" % (name, value))]
+    options += [part for name in dict.fromkeys(excluded) if name not in own for part in ("-x", name)]
+    options += ["-o", "origin=" + how.origin] if how.origin else []
+    return ("receive", "-s", "-u", *(("-F",) if how.force else ()), *options, target)
 
 
-_MOUNT_PROPERTIES = ("mountpoint", "canmount", "sharenfs", "sharesmb")
+MOUNT_PROPERTIES = ("mountpoint", "canmount", "sharenfs", "sharesmb")
 
 
 def list_placeholder(name: str) -> Tuple[str, ...]:
@@ -145,6 +183,26 @@ def destroy_empty(name: str) -> Tuple[str, ...]:
     return ("destroy", name)
 
 
+def set_properties(properties: Iterable[Tuple[str, str]], datasets: Iterable[str]) -> Tuple[str, ...]:
+    """Set properties, the same on each of ``datasets``."""
+    return ("set", *("%s=%s" % pair for pair in properties), *datasets)
+
+
+def rollback(snapshot: str) -> Tuple[str, ...]:
+    """Take a dataset back to ``snapshot``; what is newer is lost, its snapshots and bookmarks too."""
+    return ("rollback", "-r", snapshot)
+
+
+def promote(clone: str) -> Tuple[str, ...]:
+    """Make ``clone`` the owner of the snapshots that it has in common with its origin."""
+    return ("promote", clone)
+
+
+def inherit_key(dataset: str) -> Tuple[str, ...]:
+    """Make ``dataset``, an encryption root, part of its parent's; the keys of both have to be loaded."""
+    return ("change-key", "-i", dataset)
+
+
 def hold(tag: str, snapshots: Sequence[str], recursive: bool = False) -> Tuple[str, ...]:
     """Hold ``snapshots``, and for ``recursive`` those of the same name below."""
     return ("hold", *(("-r",) if recursive else ()), tag, *snapshots)
@@ -160,9 +218,24 @@ def list_holds(snapshots: Iterable[str]) -> Tuple[str, ...]:
     return ("list", "-Hp", "-t", "snapshot", "-o", "name,userrefs", *snapshots)
 
 
+def list_all_holds(root: str) -> Tuple[str, ...]:
+    """As `list_holds`, for all snapshots in the tree of ``root``."""
+    return ("list", "-Hpr", "-t", "snapshot", "-o", "name,userrefs", root)
+
+
+def holds_of(snapshots: Iterable[str]) -> Tuple[str, ...]:
+    """The holds of ``snapshots``: name, tag and time."""
+    return ("holds", "-Hp", *snapshots)
+
+
 def list_guids(names: Iterable[str]) -> Tuple[str, ...]:
     """The GUIDs of snapshots and bookmarks."""
     return ("list", "-Hp", "-t", "snapshot,bookmark", "-o", "name,guid", *names)
+
+
+def list_snapshot_names(dataset: str) -> Tuple[str, ...]:
+    """The full names of a dataset's own snapshots."""
+    return ("list", "-H", "-d1", "-t", "snapshot", "-o", "name", dataset)
 
 
 def list_any(name: str) -> Tuple[str, ...]:

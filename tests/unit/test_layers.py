@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 
 ROWS = (
     ("", "errors", "events", "concurrency"),  # "" is the package itself, for its version
-    ("dataset", "resume"),
+    ("dataset", "resume", "holds"),
     ("buffer", "decision"),
     ("messages", "selection", "blame"),
     ("protocol", "plan", "zfs", "comparison"),

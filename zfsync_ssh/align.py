@@ -1,0 +1,252 @@
+"""What has to change at the target before anything is sent, so that its datasets stand where the source's do. Pure.
+
+Renames and promotions at the source are repeated at the target; a dataset that has diverged is set aside, rolled back
+or replaced, where the user asked for that. Each function takes the target's inventory and returns changes, which are
+carried out at the target, and the inventory as it will then be, of which a dry run makes its plan.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from .buffer import buffered_name
+from .dataset import Dataset, Host, Inventory, Snapshot, ancestors_of, child_of, parent_of, pool_of
+from .decision import newest_common
+from .divergence import has_diverged, named, newer_than
+from .messages import Operation
+from .policy import Divergence, Policy
+from .zfs import ASIDE_MARK
+
+MOVING_MARK = ".zfsync-moving"
+"""Ends the name of a dataset whose place has to be free for another before it can have its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing to do at the target. ``words`` say what, after the dataset's name; ``loss`` what is lost by it."""
+
+    kind: Literal["rename", "promote", "set-aside", "rollback", "replace"]
+    child: str
+    name: str
+    words: str
+    operations: tuple[Operation, ...]
+    loss: str = ""
+
+
+class Target:
+    """The target's inventory while changes are made to it."""
+
+    def __init__(self, inventory: Inventory, buffer: str) -> None:
+        self._before = inventory
+        self._buffer = buffer
+        self.root = inventory.root
+        self.datasets = dict(inventory.datasets)
+        self.buffered = dict(inventory.buffered)
+        self.asides: dict[str, Dataset] = {}
+        """Datasets that were set aside now, by the child that they were."""
+
+    def inventory(self) -> Inventory:
+        """As it is now."""
+        before = self._before
+        order = sorted(self.datasets, key=lambda child: child.split("/"))
+        datasets = {child: self.datasets[child] for child in order}
+        ancestors = before.ancestors
+        if "" in before and "" not in datasets:
+            ancestors = ancestors_of(self.root)  # that was there, so these are
+        return Inventory(self.root, datasets, self.buffered, before.buffer, ancestors)
+
+    def below(self, child: str) -> list[str]:
+        """``child`` and what is below it."""
+        return [other for other in self.datasets if other == child or other.startswith(child + "/")]
+
+    def children(self, child: str) -> list[str]:
+        """Those directly below it."""
+        return [other for other in self.datasets if other and parent_of(other) == child]
+
+    def move(self, child: str, to: str) -> Operation:
+        """Rename ``child``, with what is below it, to another child."""
+        operation = Operation("rename", self.datasets[child].name, (self.root + to, self.datasets[child].kind))
+        for other in self.below(child):
+            dataset = self.datasets.pop(other)
+            moved = to + other[len(child) :]
+            self.datasets[moved] = dataset._replace(name=self.root + moved)
+        return operation
+
+    def park(self, child: str, to: str) -> Iterator[Operation]:
+        """Rename ``child``, with what is below it, into the buffer, to wait there as the child ``to``."""
+        if self._before.buffer is None:
+            yield Operation("buffer", self._buffer)
+        dataset = self.datasets[child]
+        place = buffered_name(self._buffer, to, max((len(one.name) for one in dataset.snapshots), default=0))
+        yield Operation("park", dataset.name, (place, dataset.kind, self.root + to))
+        for other in self.below(child):
+            below = other[len(child) :]
+            self.buffered[to + below] = self.datasets.pop(other)._replace(name=place + below, path=self.root + to)
+
+
+# ---- renames ---------------------------------------------------------------------------------------------------------
+
+
+def follow_renames(source: Inventory, target: Target) -> list[Change]:
+    """Datasets at the target that hold snapshots of a source dataset of another name, and are not that one's copy yet.
+
+    ``source`` is the whole tree: what is only left out of a run has not been renamed.
+    """
+    wanted = dict(_misplaced(source, target))
+    changes = []
+    for guid, to in sorted(wanted.items(), key=lambda pair: (pair[1].count("/"), pair[1])):
+        child = next((child for child, dataset in target.datasets.items() if dataset.guid == guid), None)
+        if child is None or child == to:  # parked with, or moved along with, one above it
+            continue
+        operations = []
+        there = target.datasets.get(to)
+        if there is not None and there.guid in wanted:
+            operations.append(target.move(to, to + MOVING_MARK))
+        elif there is not None or to.startswith(child + "/"):
+            continue
+        name = target.datasets[child].name
+        if parent_of(to) in target.datasets:
+            operations.append(target.move(child, to))
+        else:
+            operations += target.park(child, to)
+        words = f"is renamed to {target.root}{to}, as at the source"
+        changes.append(Change("rename", to, name, words, tuple(operations)))
+    return changes
+
+
+def _misplaced(source: Inventory, target: Target) -> Iterator[tuple[int, str]]:
+    """GUIDs of datasets at the target, each with the child that it should be."""
+    strangers = {
+        child: dataset
+        for child, dataset in target.datasets.items()
+        if child and dataset.snapshots and not dataset.aside and not _knows(source.datasets.get(child), dataset)
+    }
+    if not strangers:
+        return
+    owners: dict[int, set[str]] = {}
+    for child, dataset in source.datasets.items():
+        for guid in _guids(dataset):
+            owners.setdefault(guid, set()).add(child)
+    for dataset in strangers.values():
+        owner: set[str] = next((owners[one.guid] for one in reversed(dataset.snapshots) if one.guid in owners), set())
+        if len(owner) == 1 and "" not in owner:  # else two datasets of the source hold the same, as copies do
+            yield dataset.guid, next(iter(owner))
+
+
+def _knows(source: Dataset | None, target: Dataset) -> bool:
+    """Whether the source dataset has a snapshot, or bookmark, of the target's."""
+    if source is None:
+        return False
+    if source.snapshots and target.snapshots[-1].guid == source.snapshots[-1].guid:
+        return True
+    known = _guids(source)
+    return any(one.guid in known for one in target.snapshots)
+
+
+def _guids(dataset: Dataset) -> set[int]:
+    return {one.guid for one in dataset.snapshots} | {mark.guid for mark in dataset.bookmarks}
+
+
+# ---- promotions ------------------------------------------------------------------------------------------------------
+
+
+def follow_promotions(source: Inventory, target: Target) -> list[Change]:
+    """Clones at the target whose origin's snapshot now belongs to their source dataset: it was promoted."""
+    changes = []
+    for child, dataset in tuple(target.datasets.items()):
+        promoted = source.datasets.get(child)
+        of, _, short = dataset.origin.partition("@")
+        owner = child_of(target.root, of) if of else None
+        if promoted is None or owner is None or owner not in target.datasets:
+            continue
+        shared = target.datasets[owner].snapshots
+        at = next((index for index, one in enumerate(shared) if one.name == short), None)
+        if at is None or all(one.guid != shared[at].guid for one in promoted.snapshots):
+            continue
+        moved = shared[: at + 1]
+        target.datasets[child] = dataset._replace(
+            origin=target.datasets[owner].origin, snapshots=(*moved, *dataset.snapshots)
+        )
+        target.datasets[owner] = target.datasets[owner]._replace(
+            origin=f"{dataset.name}@{short}", snapshots=shared[at + 1 :]
+        )
+        words = f"is promoted, as at the source: the snapshots up to @{short} go from {of} to it"
+        changes.append(Change("promote", child, dataset.name, words, (Operation("promote", dataset.name),)))
+    return changes
+
+
+# ---- divergence ------------------------------------------------------------------------------------------------------
+
+
+def settle_divergence(
+    source: Inventory, target: Target, *, host: Host, policy: Policy, now: datetime.datetime
+) -> list[Change]:
+    """Do as ``policy.on_divergence`` says with datasets that have something of their own; ``source`` is what takes part."""
+    changes: list[Change] = []
+    if policy.on_divergence is Divergence.FAIL:
+        return changes
+    for child, dataset in source.datasets.items():
+        there = target.datasets.get(child)
+        if there is None or not dataset.snapshots or not has_diverged(dataset, there):
+            continue
+        common = newest_common(dataset.snapshots, there.snapshots) if there.kind == dataset.kind else None
+        if policy.on_divergence is Divergence.ROLLBACK:
+            change = None if common is None else _rollback(child, there, target, common)
+        elif policy.on_divergence is Divergence.SET_ASIDE:
+            change = None if there.name == pool_of(there.name) else _set_aside(child, target, common, host, now)
+        else:
+            change = _replace(child, there, target)
+        if change is not None:
+            changes.append(change)
+    return changes
+
+
+def _rollback(child: str, there: Dataset, target: Target, common: Snapshot) -> Change:
+    lost = newer_than(there, common)
+    at = there.snapshots[len(there.snapshots) - len(lost) - 1]
+    target.datasets[child] = there._replace(
+        snapshots=there.snapshots[: len(there.snapshots) - len(lost)], written=0, token=""
+    )
+    operation = Operation("rollback", f"{there.name}@{at.name}")
+    return Change("rollback", child, there.name, f"is rolled back to @{at.name}", (operation,), _loss(there, lost))
+
+
+def _loss(there: Dataset, lost: tuple[Snapshot, ...]) -> str:
+    parts = []
+    if lost:
+        parts.append(named(lost))
+    if there.written:
+        parts.append(f"{there.written:,} bytes written since its newest snapshot")
+    return " and ".join(parts) or "nothing but what no snapshot holds"
+
+
+def _set_aside(child: str, target: Target, common: Snapshot | None, host: Host, now: datetime.datetime) -> Change:
+    there = target.datasets[child]
+    name = f"{there.name}{ASIDE_MARK}{now:%Y%m%d-%H%M%S}"
+    operations = [operation for other in target.children(child) for operation in target.park(other, other)]
+    operations.append(Operation("aside", there.name, (name, there.kind)))
+    del target.datasets[child]
+    if common is not None:
+        target.asides[child] = there._replace(name=name)
+    words = f"is set aside as {host.at(name)}"
+    return Change("set-aside", child, there.name, words, tuple(operations))
+
+
+def _replace(child: str, there: Dataset, target: Target) -> Change:
+    loss = f"all of it: {len(there.snapshots)} snapshots, {there.used:,} bytes"
+    if target.children(child):
+        hollow = there._replace(snapshots=(), placeholder=True, written=0, token="")
+        target.datasets[child] = hollow
+        operation = Operation("hollow", there.name)
+    else:
+        del target.datasets[child]
+        operation = Operation("destroy", there.name)
+    return Change("replace", child, there.name, "is replaced", (operation,), loss)
+
+
+def losses(changes: Iterable[Change]) -> list[str]:
+    """What the changes lose, a line each."""
+    return [f"{change.name}: {change.loss}" for change in changes if change.loss]

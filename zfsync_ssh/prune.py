@@ -1,0 +1,103 @@
+"""What the target has and the source no longer has: which snapshots, and which datasets, are to go. Pure.
+
+Only what the user asked for with an option is ever looked at here, and nothing that a later run needs is ever named: not
+the newest snapshot in common, no dataset with something below it that stays, nothing that was set aside.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from .dataset import Inventory
+from .messages import Operation
+from .selection import Selection
+
+
+def surplus_snapshots(source: Inventory, target: Inventory, newest: Mapping[str, int]) -> list[str]:
+    """Full names of the target's snapshots that the source no longer has, of the children in ``newest``.
+
+    ``newest`` is, by child, the GUID of the newest snapshot that both have now: it stays, and whatever is newer.
+    """
+    surplus = []
+    for child, base in newest.items():
+        there, here = target.datasets.get(child) or target.buffered.get(child), source.datasets[child]
+        if there is None:
+            continue
+        known = {snapshot.guid for snapshot in here.snapshots}
+        at = next((index for index, one in enumerate(there.snapshots) if one.guid == base), len(there.snapshots))
+        # Its own place: by the time that they go, what waited in the buffer has been renamed.
+        surplus += [f"{target.root}{child}@{one.name}" for one in there.snapshots[:at] if one.guid not in known]
+    return surplus
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A dataset at the target whose source is gone: what is done about it, in words and as an operation."""
+
+    child: str
+    name: str
+    words: str
+    operation: Operation
+    loss: str = ""
+
+
+def orphans(
+    source: Inventory, target: Inventory, selection: Selection, *, age: float, now: datetime.datetime
+) -> list[Orphan]:
+    """What to do about datasets whose source is gone, what is below before what is above.
+
+    With an ``age`` (seconds), one that is not marked is marked with ``now``, and goes when the mark is so old. One whose
+    source is back loses its mark.
+    """
+    gone = _gone(source, target, selection)
+    found = []
+    for child in sorted(target.datasets, key=lambda child: child.split("/"), reverse=True):
+        dataset = target.datasets[child]
+        if child not in gone:
+            if dataset.gone and child in source and not _marked_above(child, target, gone):
+                found.append(
+                    Orphan(
+                        child, dataset.name, "is back at the source: its mark goes", Operation("unmark", dataset.name)
+                    )
+                )
+            continue
+        since = _time(dataset.gone)
+        if age and since is None:
+            if child.rpartition("/")[0] in gone:
+                continue  # it inherits the mark
+            stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            words = "is gone at the source: marked, and destroyed when it has been gone for long enough"
+            found.append(Orphan(child, dataset.name, words, Operation("mark", dataset.name, (stamp,))))
+        elif not age or (since is not None and (now - since).total_seconds() >= age):
+            loss = f"{len(dataset.snapshots)} snapshots, {dataset.used:,} bytes"
+            words = "is destroyed, because its source is gone"
+            found.append(Orphan(child, dataset.name, words, Operation("destroy", dataset.name), loss))
+    return found
+
+
+def _gone(source: Inventory, target: Inventory, selection: Selection) -> Collection[str]:
+    """Children that are gone with everything that is below them at the target."""
+    gone: set[str] = set()
+    kept: set[str] = set()
+    for child in sorted(target.datasets, key=lambda child: child.split("/"), reverse=True):
+        dataset = target.datasets[child]
+        goes = child and child not in source and selection.takes(child) and not dataset.aside and child not in kept
+        (gone if goes else kept).add(child)
+        if not goes:
+            kept.add(child.rpartition("/")[0])
+    return gone
+
+
+def _marked_above(child: str, target: Inventory, gone: Collection[str]) -> bool:
+    """Whether the mark is inherited from a dataset that stays marked."""
+    parent = child.rpartition("/")[0]
+    return parent in target.datasets and bool(target.datasets[parent].gone) and bool(parent)
+
+
+def _time(stamp: str) -> datetime.datetime | None:
+    try:
+        return datetime.datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.UTC)
+    except ValueError:
+        return None
