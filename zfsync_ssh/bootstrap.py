@@ -30,6 +30,7 @@ MODULES = (
     "zfs",
     "listing",
     "process",
+    "filters",
     "lock",
     "libzfs",
     "driver",

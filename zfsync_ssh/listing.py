@@ -75,19 +75,20 @@ class InventoryParser:
             self._late.append(line)
 
     def _add_dataset(self, name: str, values: List[str]) -> None:
-        kind, guid, used, token, origin, encryption, placeholder, exclude, path = _unset(values)
+        kind, guid, used, token, origin, encryption, compression, placeholder, exclude, path = _unset(values)
         mine = placeholder == name  # what lies below inherits the property, but not that it fits
         dataset = Dataset(
             name,
             kind,
             int(guid),
             int(used or 0),
-            token,
-            origin,
-            encryption not in ("", "off"),
-            mine,
-            exclude == "on",
-            path,
+            token=token,
+            origin=origin,
+            encrypted=encryption not in ("", "off"),
+            compressed=compression not in ("", "off"),
+            placeholder=mine,
+            excluded=exclude == "on",
+            path=path,
         )
         self._rows[name] = _Rows(dataset)
 

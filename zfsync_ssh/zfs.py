@@ -35,6 +35,7 @@ _DATASET_COLUMNS = (
     "receive_resume_token",
     "origin",
     "encryption",
+    "compression",
     PLACEHOLDER_PROPERTY,
     EXCLUDE_PROPERTY,
     PATH_PROPERTY,
@@ -75,7 +76,7 @@ QUERIES: Dict[str, Callable[[List[str]], Tuple[str, ...]]] = {"written": list_wr
 class Stream(NamedTuple):
     """One `zfs send`. ``base`` is ``@name``, ``#name`` or empty for a full stream; ``token`` replaces all else.
 
-    ``single`` leaves out the snapshots between ``base`` and ``to``.
+    ``single`` leaves out the snapshots between ``base`` and ``to``. ``filter`` is what compresses it on its way.
     """
 
     dataset: str
@@ -84,6 +85,7 @@ class Stream(NamedTuple):
     raw: bool = False
     token: str = ""
     single: bool = False
+    filter: str = ""
 
 
 def send(stream: Stream) -> Tuple[str, ...]:
