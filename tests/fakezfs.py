@@ -179,7 +179,7 @@ def do_list(path: str, arguments: list[str]) -> None:
 def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dict[str, Any]) -> None:
     values = {
         "name": name, "type": kind, "guid": entry[1], "createtxg": entry[2], "written": entry[3], "used": 0,
-        "receive_resume_token": dataset.get("token") or "-", "encryption": "off", "mounted": "no",
+        "receive_resume_token": dataset.get("token") or "-", "encryption": "off", "compression": "off", "mounted": "no",
     }  # fmt: skip
     values.update(dataset.get("properties", {}))
     print("\t".join(str(values.get(column, "-")) for column in columns))

@@ -14,6 +14,7 @@ _ADVICE = {
     "pool": "; 'zpool status' there says why, 'zpool clear' resumes it",
     "name": "; choose a shorter target, or a shorter --buffer",
     "cut": "; the next run goes on where this one stopped",
+    "filter": "; the next run goes on where this one stopped",
 }
 
 

@@ -10,7 +10,7 @@ import collections
 import contextlib
 import secrets
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from . import bootstrap
 from .channel import Channel
@@ -60,7 +60,7 @@ class AgentClient:
         self._connection = Connection(agent=False)
         self._waiting: collections.deque[asyncio.Future[Message]] = collections.deque()
         self._take: Callable[[bytes], None] | None = None
-        self._outlet: Channel | None = None
+        self._relay: Callable[[bytes], Awaitable[None]] | None = None
         self._results: list[Result] = []
         self._hello: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
@@ -186,13 +186,13 @@ class AgentClient:
             await self._listing(Query(kind, tuple(batch)), found.append)
         return found
 
-    async def send_stream(self, question: Send, take: Callable[[bytes], None], outlet: Channel) -> Result:
-        """Have the agent run `zfs send`, and hand on its stream, no faster than ``outlet`` takes it."""
-        self._outlet = outlet
+    async def send_stream(self, question: Send, relay: Callable[[bytes], Awaitable[None]]) -> Result:
+        """Have the agent run `zfs send`, and hand its stream to ``relay``, no faster than that takes it."""
+        self._relay = relay
         try:
-            answer = await self._ask_for_output(question, take)
+            answer = await self.ask(question)
         finally:
-            self._outlet = None
+            self._relay = None
         assert isinstance(answer, Result)
         return answer
 
@@ -250,9 +250,10 @@ class AgentClient:
         try:
             while True:
                 while (message := self._connection.next_message()) is not None:
-                    self._deliver(message)
-                    if self._outlet is not None and self._outlet.paused:
-                        await self._outlet.drain()
+                    if self._relay is not None and isinstance(message, Output):
+                        await self._relay(message.payload)
+                    else:
+                        self._deliver(message)
                 data = await self.channel.read()
                 self._connection.receive(data)
                 if not data and self._connection.next_message() is None:

@@ -31,6 +31,7 @@ MODULES = (
     "zfs",
     "listing",
     "process",
+    "filters",
     "lock",
     "libzfs",
     "driver",

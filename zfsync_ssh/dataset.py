@@ -55,6 +55,8 @@ class Dataset(NamedTuple):
     """receive_resume_token: not empty when a receive was interrupted here."""
     origin: str = ""
     encrypted: bool = False
+    compressed: bool = False
+    """ZFS compresses what is written to it, and so its streams are compressed already."""
     placeholder: bool = False
     """Made by zfsync, for children alone: in the place of a parent without snapshots, or as the buffer."""
     excluded: bool = False

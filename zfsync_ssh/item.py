@@ -55,7 +55,9 @@ class Item:
     problem: str = ""
     code: str = ""
     estimate: int = 0
-    """Bytes that will be sent, about."""
+    """Bytes that will be sent, about; before the filter."""
+    filter: str = ""
+    """What its streams are compressed by on their way, one of `zfsync_ssh.filters`; empty for nothing."""
     raw: bool = False
     flags: str = ""
     """Of `zfs send`, when it is not raw."""

@@ -90,10 +90,11 @@ class InventoryParser:
                 int(row["used"] or 0),
                 row["receive_resume_token"],
                 row["origin"],
-                row["encryption"] not in ("", "off"),
-                row[PLACEHOLDER_PROPERTY] == name,  # what lies below inherits the property, but not that it fits
-                row[EXCLUDE_PROPERTY] == "on",
-                row[PATH_PROPERTY],
+                encrypted=row["encryption"] not in ("", "off"),
+                compressed=row["compression"] not in ("", "off"),
+                placeholder=row[PLACEHOLDER_PROPERTY] == name,  # what lies below inherits it, but not that it fits
+                excluded=row[EXCLUDE_PROPERTY] == "on",
+                path=row[PATH_PROPERTY],
                 written=int(row["written"] or 0),
                 available=int(row["available"] or 0),
                 encryption_root=row["encryptionroot"],

@@ -96,12 +96,16 @@ class Sync(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """One `zfs send` follows: from ``base`` (a GUID, 0 for none) to ``to`` (a GUID), or on from ``token``."""
+    """One `zfs send` follows: from ``base`` (a GUID, 0 for none) to ``to`` (a GUID), or on from ``token``.
+
+    It is compressed by ``filter``, one of `zfsync_ssh.filters`, or as it is when that is empty.
+    """
 
     child: str
     base: int
     to: int
     token: str = ""
+    filter: str = ""
 
 
 class Data(NamedTuple):
@@ -111,7 +115,7 @@ class Data(NamedTuple):
 
 
 class End(NamedTuple):
-    """The stream was ``length`` bytes long and `zfs send` ended well."""
+    """The stream was ``length`` bytes long, as it came over the wire, and `zfs send` ended well."""
 
     length: int
 
@@ -139,6 +143,7 @@ class Send(NamedTuple):
     token: str = ""
     single: bool = False
     flags: str = ""
+    filter: str = ""
 
 
 class CleanBuffer(NamedTuple):
@@ -166,13 +171,17 @@ class Close(NamedTuple):
 
 
 class Hello(NamedTuple):
-    """Who answers: the versions of the protocol, of zfsync and of Python, the host's name and the agent's process."""
+    """Who answers: the versions of the protocol, of zfsync and of Python, the host's name and the agent's process.
+
+    ``filters`` are those of `zfsync_ssh.filters` whose programs are there.
+    """
 
     protocol: int
     version: str
     python: str
     host: str
     pid: int
+    filters: Tuple[str, ...] = ()
 
 
 class Output(NamedTuple):
@@ -193,7 +202,7 @@ class Listed(NamedTuple):
 class Result(NamedTuple):
     """How it went. ``code`` is a word of `zfs.classify`, ``message`` the end of a sentence, ``name`` the dataset.
 
-    ``length`` is the bytes of the stream, for a Stream or a Send.
+    ``length`` is the bytes of the stream on the wire, for a Stream or a Send.
     """
 
     ok: bool

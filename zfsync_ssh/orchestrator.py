@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .advice import advice
 from .agent import AgentClient
+from .compression import NONE, agreed_filter, with_filters
 from .concurrency import both
 from .dataset import Inventory, parent_of
 from .endpoint import Endpoint
@@ -18,6 +20,7 @@ from .messages import CleanBuffer, Operation
 from .plan import Plan, make_plan, place_for, snapshots_to_send, with_estimates
 from .selection import EVERYTHING, Selection
 from .source import Source
+from .throttle import Throttle
 from .workers import Workers
 
 
@@ -30,6 +33,10 @@ class Options:
     dry_run: bool = False
     owner: str = ""
     selection: Selection = EVERYTHING
+    compress: str = NONE
+    """One of `zfsync_ssh.compression.CHOICES`."""
+    rate_limit: int = 0
+    """Bytes a second of all streams together; 0 for no limit."""
 
 
 class Replication:
@@ -68,10 +75,13 @@ class Replication:
 
     async def _run(self) -> None:
         options = self._options
-        source, (control, target) = await both(self._source.inventory(options.recursive), self._open_control())
+        source, (control, filters, target) = await both(self._source.inventory(options.recursive), self._open_control())
+        ends = ((self._source.host, self._source.filters), (self._target.host, filters))
+        agreed = agreed_filter(options.compress, ends)
         plan = make_plan(
             options.selection.datasets(source), target, host=self._target.host, selection=options.selection
         )
+        plan = with_filters(plan, agreed)
         if plan.work:
             plan = with_estimates(plan, await self._source.written(snapshots_to_send(plan)))
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
@@ -93,12 +103,13 @@ class Replication:
                 "empty",
             )
 
-    async def _open_control(self) -> tuple[AgentClient, Inventory]:
+    async def _open_control(self) -> tuple[AgentClient, Sequence[str], Inventory]:
+        """The agent that is asked, the filters that it has, and what is there."""
         client, hello = await self._target.open()
         self._observe(Connected(hello.host, hello.python, self._target.cipher))
         if not self._options.dry_run:
             await client.lock(self._target.root, self._options.owner)
-        return client, await self._target.inventory(client, self._options.recursive)
+        return client, hello.filters, await self._target.inventory(client, self._options.recursive)
 
     def _workers(self, target: Inventory) -> Workers:
         present = {child for child, dataset in target.datasets.items() if dataset.complete}
@@ -107,6 +118,7 @@ class Replication:
             self._target,
             present=present,
             selection=self._options.selection,
+            throttle=Throttle(self._options.rate_limit) if self._options.rate_limit else None,
             ledger=self._ledger,
             observe=self._observe,
         )

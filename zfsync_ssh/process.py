@@ -74,68 +74,81 @@ def _text(data: bytes) -> str:
 class Outputs:
     """One command or several at once, whose outputs are read one after the other, in chunks. A context manager.
 
-    After the last chunk, ``stderr`` is what they all said and ``status`` the highest of their exit statuses.
+    After the last chunk, ``stderr`` is what they all said and ``status`` the highest of their exit statuses. With
+    ``through``, the argument list of a filter, each is read through that; ``filtered`` is then how the last one ended.
     """
 
     READ_BYTES = 128 << 10
 
-    def __init__(self, commands: Sequence[Sequence[str]], pipe_bytes: int = 0) -> None:
+    def __init__(self, commands: Sequence[Sequence[str]], pipe_bytes: int = 0, through: Sequence[str] = ()) -> None:
         self.status = 0
         self.stderr = ""
+        self.filtered: Optional[Completed] = None
         self._commands = commands
         self._pipe_bytes = pipe_bytes
+        self._through = through
         self._children: List[_Child] = []
+        self._outlets: List[_Child] = []
+        """Where the output of each comes out: the child itself, or the filter behind it."""
 
     def __enter__(self) -> Outputs:
         import subprocess
 
         for argv in self._commands:
-            child = _Child(argv, subprocess.DEVNULL, subprocess.PIPE)
+            outlet = child = _Child(argv, subprocess.DEVNULL, subprocess.PIPE, self._pipe_bytes)
             self._children.append(child)
-            if self._pipe_bytes and child.process and child.process.stdout:
-                enlarge_pipe(child.process.stdout.fileno(), self._pipe_bytes)
+            if self._through:
+                outlet = child.piped_into(self._through, subprocess.PIPE, self._pipe_bytes)
+            self._outlets.append(outlet)
         return self
 
     def __iter__(self) -> Iterator[bytes]:
-        for child in self._children:
-            output = child.process.stdout if child.process else None
+        for child, outlet in zip(self._children, self._outlets):
+            output = outlet.process.stdout if outlet.process else None
             while output:
                 chunk = os.read(output.fileno(), self.READ_BYTES)
                 if not chunk:
                     break
                 yield chunk
+            if outlet is not child:
+                self.filtered = outlet.wait()
             done = child.wait()
             self.status = max(self.status, abs(done.status))
             self.stderr = "\n".join(filter(None, (self.stderr, done.stderr.rstrip("\n"))))
 
     def __exit__(self, *_: object) -> None:
-        for child in self._children:
+        for child in (*self._children, *self._outlets):
             child.kill()
 
 
 class Receiver:
     """A command that is fed a stream. A context manager: leaving it closes the stream and waits for the command.
 
-    Closing, not killing: `zfs receive -s` keeps what has arrived when its input ends.
+    Closing, not killing: `zfs receive -s` keeps what has arrived when its input ends. With ``through``, the argument
+    list of a filter, the stream goes through that first; ``filtered`` is then how it ended.
     """
 
-    def __init__(self, argv: Sequence[str], pipe_bytes: int) -> None:
+    def __init__(self, argv: Sequence[str], pipe_bytes: int, through: Sequence[str] = ()) -> None:
+        self.filtered: Optional[Completed] = None
         self._argv = argv
         self._pipe_bytes = pipe_bytes
+        self._through = through
 
     def __enter__(self) -> Receiver:
         import subprocess
 
-        self._child = _Child(self._argv, subprocess.PIPE, subprocess.DEVNULL)
-        if self._child.process and self._child.process.stdin:
-            enlarge_pipe(self._child.process.stdin.fileno(), self._pipe_bytes)
+        if self._through:
+            self._inlet = _Child(self._through, subprocess.PIPE, subprocess.PIPE, self._pipe_bytes)
+            self._child = self._inlet.piped_into(self._argv, subprocess.DEVNULL)
+        else:
+            self._inlet = self._child = _Child(self._argv, subprocess.PIPE, subprocess.DEVNULL, self._pipe_bytes)
         return self
 
     def write(self, data: bytes) -> bool:
-        """Write all of ``data``; False when the command has ended."""
-        if not self._child.process or not self._child.process.stdin:
+        """Write all of ``data``; False when what reads it has ended."""
+        if not self._inlet.process or not self._inlet.process.stdin:
             return False
-        fd = self._child.process.stdin.fileno()
+        fd = self._inlet.process.stdin.fileno()
         view = memoryview(data)
         try:
             while view:
@@ -146,8 +159,10 @@ class Receiver:
 
     def finish(self) -> Completed:
         """Close the stream, and wait for the end of the command."""
-        if self._child.process and self._child.process.stdin:
-            self._child.process.stdin.close()
+        if self._inlet.process and self._inlet.process.stdin:
+            self._inlet.process.stdin.close()
+        if self._inlet is not self._child:
+            self.filtered = self._inlet.wait()
         return self._child.wait()
 
     def __exit__(self, *_: object) -> None:
@@ -155,9 +170,12 @@ class Receiver:
 
 
 class _Child:
-    """A process whose stderr goes to a file: read when it has ended, it can never block it."""
+    """A process whose stderr goes to a file: read when it has ended, it can never block it.
 
-    def __init__(self, argv: Sequence[str], stdin: int, stdout: int) -> None:
+    ``pipe_bytes`` is the size of the pipes to it and from it.
+    """
+
+    def __init__(self, argv: Sequence[str], stdin: int, stdout: int, pipe_bytes: int = 0) -> None:
         import subprocess
 
         self.process: Optional[subprocess.Popen[bytes]] = None
@@ -170,6 +188,19 @@ class _Child:
         except OSError as error:
             os.close(self._stderr)
             self._done = Completed(127, "", not_runnable(argv, error))
+            return
+        for pipe in filter(None, (self.process.stdin, self.process.stdout) if pipe_bytes else ()):
+            enlarge_pipe(pipe.fileno(), pipe_bytes)
+
+    def piped_into(self, argv: Sequence[str], stdout: int, pipe_bytes: int = 0) -> _Child:
+        """Start a command that reads what this one writes."""
+        import subprocess
+
+        output = self.process.stdout if self.process else None
+        other = _Child(argv, output.fileno() if output else subprocess.DEVNULL, stdout, pipe_bytes)
+        if output:
+            output.close()  # the other's alone now: when that ends, this one's next write fails
+        return other
 
     def wait(self) -> Completed:
         """Wait for its end."""

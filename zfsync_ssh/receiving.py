@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Dict, Optional, Tuple
 
-from . import zfs
+from . import filters, zfs
 from .buffer import PATH_PROPERTY
 from .conversation import Conversation
 from .dataset import FILESYSTEM, child_of
@@ -15,7 +15,7 @@ from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, Tar
 from .errors import RemoteProtocolError
 from .listing import InventoryParser
 from .messages import Abort, Answer, Data, End, Result, Stream, Sync
-from .process import PIPE_BYTES, Receiver
+from .process import PIPE_BYTES, Completed, Receiver
 from .tree import Tree
 
 
@@ -106,6 +106,7 @@ class Receiving:
     def _receive(self, step: _Step, message: Stream) -> Result:
         """Receive one stream; the result is sent as soon as it is known, which may be before the stream's end."""
         command = self._tree.command
+        through = filters.named(message.filter).decompress
         force = step.first and step.placeholder
         if step.decision.discard:
             dropped = self._tree.zfs(zfs.abort_receive(step.name))
@@ -115,7 +116,7 @@ class Receiving:
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
         arguments = zfs.receive(step.name, self._reception(step, force))
-        with Receiver((*command, *arguments), PIPE_BYTES) as receiver:
+        with Receiver((*command, *arguments), PIPE_BYTES, through) as receiver:
             length = 0
             problem = ""
             while True:
@@ -131,8 +132,11 @@ class Receiving:
                         problem = "%d of %d bytes arrived" % (length, item.length)
                     break
             done = receiver.finish()
+        broken = self._broken_filter(receiver.filtered, done, message.filter)
         if problem:
             result = Result(False, "aborted", problem, step.name, length)
+        elif broken:
+            result = Result(False, "filter", broken, step.name, length)
         elif done.status:
             result = Result(False, zfs.classify(done.stderr), zfs.reason(done.stderr), step.name, length)
         elif self._conversation.streaming:
@@ -145,6 +149,13 @@ class Receiving:
         while self._conversation.streaming:
             self._conversation.next()
         return result
+
+    @staticmethod
+    def _broken_filter(filtered: Optional[Completed], received: Completed, name: str) -> str:
+        """What a filter complains of, unless it only followed a `zfs receive` that had failed."""
+        if filtered is None or (received.status and filters.gave_way(filtered)):
+            return ""
+        return filters.complaint(filtered, name)
 
     def _refuse(self, step: _Step, code: str, message: str) -> Result:
         """Answer a stream that cannot be received, and read it to its end."""

@@ -14,7 +14,7 @@ import sys
 import zlib
 from typing import Optional, Tuple
 
-from . import __version__, zfs
+from . import __version__, filters, zfs
 from .buffer import check_buffer
 from .conversation import Conversation, Gone
 from .dataset import ancestors_of, check_name
@@ -63,7 +63,9 @@ class Agent:
 
     def serve(self) -> int:
         """Answer until Close or the end of input; the exit status."""
-        self._send(Hello(PROTOCOL, __version__, sys.version.split()[0], os.uname().nodename, os.getpid()))
+        self._send(
+            Hello(PROTOCOL, __version__, sys.version.split()[0], os.uname().nodename, os.getpid(), filters.installed())
+        )
         try:
             while True:
                 message = self._conversation.next()
@@ -194,14 +196,18 @@ class Agent:
         return listing
 
     def _send_stream(self, message: Send) -> Result:
-        """Run `zfs send` and pass its stream on as it comes."""
+        """Run `zfs send` and pass its stream on as it comes, or as the filter compresses it."""
         tree = self._tree
         stream = zfs.Stream(tree.named(message.child), *message[1:])
+        through = filters.named(stream.filter).compress
         length = 0
-        with Outputs([(*tree.command, *zfs.send(stream))], PIPE_BYTES) as sending:
+        with Outputs([(*tree.command, *zfs.send(stream))], PIPE_BYTES, through) as sending:
             for chunk in sending:
                 length += len(chunk)
                 self._send(Output(chunk))
+        broken = filters.complaint(sending.filtered, stream.filter) if sending.filtered else ""
+        if broken:  # first, since `zfs send` cannot end well either then
+            return Result(False, "filter", broken, stream.dataset, length)
         if sending.status:
             return Result(False, zfs.classify(sending.stderr), zfs.reason(sending.stderr), stream.dataset, length)
         return Result(True, name=stream.dataset, length=length)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 from typing import Protocol
 
-from . import zfs
+from . import filters, zfs
 from .agent import AgentClient
 from .channel import ChannelRefused
 from .concurrency import both
@@ -17,31 +16,8 @@ from .endpoint import Endpoint
 from .errors import AgentError, ZfsError
 from .listing import InventoryParser, Lines, listing_problem, missing, parse_numbers
 from .messages import Data, Result, Send
-from .process import PIPE_BYTES, enlarge_pipe, environment, not_runnable
-
-CHUNK_BYTES = 128 << 10
-"""Read from `zfs send` at a time: four SSH packets."""
-
-
-class Sending(Protocol):
-    """A running `zfs send`."""
-
-    @property
-    def length(self) -> int:
-        """Bytes of the stream so far."""
-        ...
-
-    def pump_into(self, client: AgentClient) -> asyncio.Future[None]:
-        """Begin to feed the stream to ``client`` as `Data`; the future is done at the stream's end."""
-        ...
-
-    async def finish(self) -> str:
-        """After the stream's end: empty when `zfs send` ended well, else what it said."""
-        ...
-
-    async def kill(self) -> None:
-        """End `zfs send` now, if it still runs."""
-        ...
+from .sending import CHUNK_BYTES, LocalSending, Sending, start, start_sending
+from .throttle import Throttle
 
 
 class Source(Protocol):
@@ -60,6 +36,11 @@ class Source(Protocol):
     @property
     def lost(self) -> bool:
         """Whether the way there has gone."""
+        ...
+
+    @property
+    def filters(self) -> Sequence[str]:
+        """Those of `zfsync_ssh.filters` that it has; known once the `inventory` is."""
         ...
 
     async def inventory(self, recursive: bool) -> Inventory:
@@ -84,80 +65,6 @@ def no_such_source(root: str, host: Host) -> ZfsError:
     return ZfsError(f"There is no dataset {root} on {host}: 'zfs list' shows those there are.", "missing")
 
 
-class LocalSending:
-    """A `zfs send` on this machine; see `Sending`."""
-
-    def __init__(self, process: Process, fd: int) -> None:
-        self._process = process
-        self._fd = fd
-        self._loop = asyncio.get_running_loop()
-        self._stderr = asyncio.create_task(self._read_stderr())
-        self._client: AgentClient | None = None
-        self._ended: asyncio.Future[None] = self._loop.create_future()
-        self.length = 0
-        """Bytes read of the stream so far."""
-
-    def pump_into(self, client: AgentClient) -> asyncio.Future[None]:
-        """See `Sending`.
-
-        The pump runs in the event loop's callbacks, not in a task: a task switch per chunk would halve its speed.
-        """
-        self._client = client
-        os.set_blocking(self._fd, False)
-        client.channel.on_resume = self._resume
-        self._resume()
-        return self._ended
-
-    async def finish(self) -> str:
-        """See `Sending`."""
-        self._stop()
-        status = await self._process.wait()
-        stderr = await self._stderr
-        if status == 0:
-            return ""
-        return stderr.strip() or f"zfs send ended with status {status}"
-
-    async def kill(self) -> None:
-        """See `Sending`."""
-        self._stop()
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.wait()
-        await self._stderr
-
-    def _readable(self) -> None:
-        assert self._client is not None  # or it would not be read
-        try:
-            data = os.read(self._fd, CHUNK_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            self._stop()
-            return
-        self.length += len(data)
-        self._client.tell(Data(data))
-        if self._client.channel.paused:
-            self._loop.remove_reader(self._fd)
-
-    def _resume(self) -> None:
-        if self._fd >= 0 and self._client is not None and not self._client.channel.paused:
-            self._loop.add_reader(self._fd, self._readable)
-
-    def _stop(self) -> None:
-        if self._fd >= 0:
-            self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-        if self._client is not None:
-            self._client.channel.on_resume = None
-        if not self._ended.done():
-            self._ended.set_result(None)
-
-    async def _read_stderr(self) -> str:
-        assert self._process.stderr is not None
-        return (await self._process.stderr.read()).decode("utf-8", "replace")
-
-
 class LocalSource:
     """The source that is this machine. ``command`` runs zfs."""
 
@@ -167,6 +74,11 @@ class LocalSource:
     def __init__(self, root: str, command: tuple[str, ...] = ("zfs",)) -> None:
         self.root = root
         self._command = command
+
+    @property
+    def filters(self) -> Sequence[str]:
+        """See `Source`."""
+        return filters.installed()
 
     async def inventory(self, recursive: bool) -> Inventory:
         """See `Source`."""
@@ -192,29 +104,20 @@ class LocalSource:
         """See `Source`."""
         sizes: dict[str, int] = {}
         for names in zfs.batches(snapshots):
-            process = await self._start(zfs.list_written(names), PIPE)
+            process = await self._start(zfs.list_written(names))
             stdout, _ = await process.communicate()
             sizes.update(parse_numbers(stdout.decode("utf-8")))
         return sizes
 
     async def send(self, stream: zfs.Stream) -> LocalSending:
         """See `Source`."""
-        reader, writer = os.pipe()
-        try:
-            enlarge_pipe(reader, PIPE_BYTES)
-            process = await self._start(zfs.send(stream), writer)
-        except BaseException:
-            os.close(reader)
-            raise
-        finally:
-            os.close(writer)
-        return LocalSending(process, reader)
+        return await start_sending((*self._command, *zfs.send(stream)), stream.filter)
 
     async def close(self) -> None:
         """See `Source`."""
 
     async def _list(self, arguments: tuple[str, ...], parser: InventoryParser) -> tuple[int, str]:
-        process = await self._start(arguments, PIPE)
+        process = await self._start(arguments)
         assert process.stdout is not None
         assert process.stderr is not None
         stderr = asyncio.create_task(process.stderr.read())
@@ -232,14 +135,8 @@ class LocalSource:
             await process.wait()
             stderr.cancel()
 
-    async def _start(self, arguments: tuple[str, ...], stdout: int) -> Process:
-        argv = (*self._command, *arguments)
-        try:
-            return await asyncio.create_subprocess_exec(
-                *argv, stdin=DEVNULL, stdout=stdout, stderr=PIPE, env=environment()
-            )
-        except OSError as error:
-            raise ZfsError(f"This machine has no working zfs: {not_runnable(argv, error)}.", "no-zfs") from error
+    async def _start(self, arguments: tuple[str, ...]) -> Process:
+        return await start((*self._command, *arguments), DEVNULL, PIPE)
 
 
 class AgentSending:
@@ -253,14 +150,25 @@ class AgentSending:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.length = 0
 
-    def pump_into(self, client: AgentClient) -> asyncio.Future[None]:
+    def pump_into(self, client: AgentClient, throttle: Throttle | None) -> asyncio.Future[None]:
         """See `Sending`."""
 
-        def take(payload: bytes) -> None:
-            self.length += len(payload)
-            client.tell(Data(payload))
+        def hand_on(piece: bytes) -> bool:
+            if self._ended.done():  # killed, and the stream with it
+                return False
+            self.length += len(piece)
+            client.tell(Data(piece))
+            return True
 
-        self._result = asyncio.ensure_future(self._client.send_stream(self._question, take, client.channel))
+        async def relay(payload: bytes) -> None:
+            if throttle is None:
+                hand_on(payload)
+            else:
+                await throttle.pass_on(payload, hand_on)
+            if client.channel.paused:
+                await client.channel.drain()
+
+        self._result = asyncio.ensure_future(self._client.send_stream(self._question, relay))
         self._result.add_done_callback(self._stop)
         return self._ended
 
@@ -296,6 +204,8 @@ class AgentSource:
         self.host = endpoint.host
         self.root = endpoint.root
         self._control: AgentClient | None = None
+        self.filters: Sequence[str] = ()
+        """See `Source`."""
         self._idle: list[AgentClient] = []
         self._busy = 0
         """Agents that send now."""
@@ -308,7 +218,8 @@ class AgentSource:
 
     async def inventory(self, recursive: bool) -> Inventory:
         """See `Source`."""
-        self._control, _ = await self._endpoint.open()
+        self._control, hello = await self._endpoint.open()
+        self.filters = hello.filters
         self._idle.append(self._control)
         inventory = await self._endpoint.inventory(self._control, recursive)
         if "" not in inventory:

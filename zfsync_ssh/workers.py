@@ -32,7 +32,9 @@ from .messages import (
 )
 from .plan import Item, Step, place_for, replan
 from .selection import Selection
-from .source import Sending, Source
+from .sending import Sending
+from .source import Source
+from .throttle import Throttle
 
 PROGRESS_SECONDS = 0.2
 MAX_STEPS_AHEAD = 16
@@ -70,7 +72,10 @@ class _Lane:
 
 
 class Workers:
-    """Sends items from ``source`` to ``target``. ``present`` is the children in their own places there, and grows."""
+    """Sends items from ``source`` to ``target``, as fast as ``throttle`` allows.
+
+    ``present`` is the children in their own places there, and grows.
+    """
 
     def __init__(
         self,
@@ -79,12 +84,14 @@ class Workers:
         *,
         present: set[str],
         selection: Selection,
+        throttle: Throttle | None,
         ledger: Ledger,
         observe: Observer,
     ) -> None:
         self._source = source
         self._target = target
         self._selection = selection
+        self._throttle = throttle
         self._ledger = ledger
         self._observe = observe
         self._queue: collections.deque[Item] = collections.deque()
@@ -158,17 +165,19 @@ class Workers:
     async def _stream(self, lane: _Lane, sent: _Sent, step: Step) -> None:
         """Send one stream to its end, or until the receiver says that it has failed."""
         item, client = sent.item, lane.client
-        stream = zfs.Stream(item.source.name, step.to.name, step.base, item.source.encrypted, step.token, step.single)
+        stream = zfs.Stream(
+            item.source.name, step.to.name, step.base, item.source.encrypted, step.token, step.single, item.filter
+        )
         try:
             sending = await self._source.send(stream)
         except (ZfsError, AgentError, ConnectError) as error:
             sent.problem = str(error)
             return
-        result = client.ask(Stream(item.child, step.base_guid, step.to.guid, step.token))
+        result = client.ask(Stream(item.child, step.base_guid, step.to.guid, step.token, item.filter))
         sent.results.append(result)
         lane.sending = sending
         try:
-            await asyncio.wait((result, sending.pump_into(client)), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((result, sending.pump_into(client, self._throttle)), return_when=asyncio.FIRST_COMPLETED)
             if result.done():
                 await sending.kill()
                 client.tell(Abort("the receiver had ended"))

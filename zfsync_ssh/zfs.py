@@ -47,6 +47,7 @@ DATASET_COLUMNS = (
     "receive_resume_token",
     "origin",
     "encryption",
+    "compression",
     PLACEHOLDER_PROPERTY,
     EXCLUDE_PROPERTY,
     PATH_PROPERTY,
@@ -97,7 +98,7 @@ class Stream(NamedTuple):
     """One `zfs send`. ``base`` is ``@name``, ``#name``, the full name of a clone's origin, or empty for a full stream.
 
     ``token`` replaces all else. ``single`` leaves out the snapshots between ``base`` and ``to``. ``flags`` are those of
-    `STREAM_FLAGS` that are used; a raw stream needs none.
+    `STREAM_FLAGS` that are used; a raw stream needs none. ``filter`` is what compresses it on its way.
     """
 
     dataset: str
@@ -107,6 +108,7 @@ class Stream(NamedTuple):
     token: str = ""
     single: bool = False
     flags: str = ""
+    filter: str = ""
 
 
 STREAM_FLAGS = "Lec"

@@ -15,18 +15,19 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 
 ROWS = (
     ("", "errors", "events", "concurrency"),  # "" is the package itself, for its version
-    ("dataset", "resume", "holds"),
+    ("dataset", "resume", "holds", "throttle"),
     ("buffer", "decision"),
     ("messages", "selection", "blame"),
     ("protocol", "plan", "zfs", "comparison"),
     ("listing", "process", "lock", "libzfs"),
     ("driver",),
-    ("tree", "conversation"),
+    ("tree", "conversation", "filters"),
     ("operations", "receiving"),
-    ("remote_agent", "channel", "advice", "ledger"),
+    ("remote_agent", "channel", "advice", "ledger", "compression"),
     ("bootstrap", "transport"),
     ("agent",),
     ("endpoint",),
+    ("sending",),
     ("source",),
     ("workers",),
     ("orchestrator", "jobs"),

@@ -14,7 +14,7 @@ from zfsync_ssh.dataset import Bookmark, Dataset, Inventory, Snapshot
 from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_numbers
 
 # As OpenZFS 2.3 prints them.
-DATASET_ROW = "p/a/b\tfilesystem\t14133053774265923717\t26274816\t-\t-\toff\t-\t-\t-"
+DATASET_ROW = "p/a/b\tfilesystem\t14133053774265923717\t26274816\t-\t-\toff\toff\t-\t-\t-"
 SNAPSHOT_ROW = "p/a/b@1\t8370277833477533805\t190"
 BOOKMARK_ROW = "p/a/b#bm\t8370277833477533805\t190"
 
@@ -26,11 +26,12 @@ def row(
     token: str = "-",
     origin: str = "-",
     encryption: str = "off",
+    compression: str = "off",
     placeholder: str = "-",
     path: str = "-",
 ) -> str:
     """One row of `list_datasets`."""
-    return "\t".join((name, kind, "7", "100", token, origin, encryption, placeholder, "-", path))
+    return "\t".join((name, kind, "7", "100", token, origin, encryption, compression, placeholder, "-", path))
 
 
 def parsed(*lines: str, root: str = "p/a", buffer: str = "p/a.zfsyncbuffer") -> Inventory:
@@ -61,6 +62,11 @@ def test_every_column_has_its_place() -> None:
         "/v"
     ]
     assert volume == Dataset("p/a/v", "volume", 7, 100, "1-2-3-4", "p/x@y", encrypted=True)
+
+
+@pytest.mark.parametrize(("compression", "compressed"), [("off", False), ("on", True), ("lz4", True), ("zstd-3", True)])
+def test_what_zfs_compresses_is_known(compression: str, compressed: bool) -> None:
+    assert parsed(row("p/a", compression=compression)).datasets[""].compressed is compressed
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,10 @@ from zfsync_ssh import zfs
 from zfsync_ssh.dataset import FILESYSTEM, VOLUME
 from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Stream, batches, classify, reason
 
-COLUMNS = "name,type,guid,used,receive_resume_token,origin,encryption,zfsync:placeholder,zfsync:exclude,zfsync:path"
+COLUMNS = (
+    "name,type,guid,used,receive_resume_token,origin,encryption,compression,"
+    "zfsync:placeholder,zfsync:exclude,zfsync:path"
+)
 
 
 # ---- argument lists --------------------------------------------------------------------------------------------------

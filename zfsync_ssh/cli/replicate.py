@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..compression import CHOICES, NONE
 from ..dataset import child_of
 from ..errors import UsageError
 from .location import Location, parse_location
@@ -62,6 +63,18 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channels", type=int, default=4, metavar="N", help="datasets in flight at once over the one connection (4)"
     )
+    parser.add_argument(
+        "--rate-limit",
+        metavar="RATE",
+        help="bytes per second that all streams together may take at most, e.g. 50M; K, M and G are 2^10, 2^20, 2^30",
+    )
+    parser.add_argument(
+        "--compress",
+        choices=CHOICES,
+        default=NONE,
+        help="compress the streams of datasets that ZFS itself does not compress, where both ends have the program; "
+        "auto: zstd, or else lz4, or else none (none)",
+    )
     choose = parser.add_argument_group(
         "choosing (globs, in which * stands for anything, or regular expressions after re:; repeatable)"
     )
@@ -96,6 +109,7 @@ def _pull(arguments: argparse.Namespace) -> int:
 def _replicate(arguments: argparse.Namespace, source: Location, target: Location) -> int:
     from ..orchestrator import Options, Replication
     from ..selection import Selection
+    from ..throttle import parse_rate
 
     if arguments.channels < 1:
         raise UsageError(f"--channels {arguments.channels} is not possible: give 1 or more.")
@@ -106,7 +120,15 @@ def _replicate(arguments: argparse.Namespace, source: Location, target: Location
         tuple(arguments.exclude_snapshots),
         not arguments.no_intermediates,
     )
-    options = Options(arguments.channels, not arguments.no_recursive, arguments.dry_run, owner(), selection)
+    options = Options(
+        channels=arguments.channels,
+        recursive=not arguments.no_recursive,
+        dry_run=arguments.dry_run,
+        owner=owner(),
+        selection=selection,
+        compress=arguments.compress,
+        rate_limit=parse_rate(arguments.rate_limit) if arguments.rate_limit is not None else 0,
+    )
     there = endpoint_at(arguments, target, buffer_of(arguments, target))
     if not (source.host or target.host) and child_of(source.dataset, target.dataset) is not None:
         raise UsageError(f"{target.dataset} is part of the source {source.dataset} itself: choose another target.")

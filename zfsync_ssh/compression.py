@@ -1,0 +1,43 @@
+"""Which streams are compressed on their way, and by what. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .dataset import Host
+from .errors import UsageError
+from .filters import FILTERS
+from .plan import Item, Plan
+
+NONE, AUTO = "none", "auto"
+CHOICES = (NONE, AUTO, *FILTERS)
+
+
+def agreed_filter(choice: str, ends: Sequence[tuple[Host, Sequence[str]]]) -> str:
+    """The filter that ``choice`` comes to, for ends that have the programs of these filters; empty for none.
+
+    `UsageError` for one by name that an end lacks.
+    """
+    if choice == NONE:
+        return ""
+    if choice == AUTO:
+        return next((name for name in FILTERS if all(name in has for _, has in ends)), "")
+    for host, has in ends:
+        if choice not in has:
+            raise UsageError(f"There is no program {choice} on {host}, for --compress: install it, or take 'auto'.")
+    return choice
+
+
+def filter_for(item: Item, agreed: str) -> str:
+    """The filter that an item's streams go through.
+
+    None for an encrypted dataset, whose streams are raw and cannot be compressed; nor for one that ZFS compresses,
+    whose blocks are sent as they lie on disk.
+    """
+    return "" if item.source.encrypted or item.source.compressed else agreed
+
+
+def with_filters(plan: Plan, agreed: str) -> Plan:
+    """The plan with each item's filter."""
+    return replace(plan, items=tuple(replace(item, filter=filter_for(item, agreed)) for item in plan.items))
