@@ -149,13 +149,13 @@ def do_list(path: str, arguments: list[str]) -> None:
     kinds = flags.get("t", "filesystem").split(",")
     status = 0
     with State(path).open() as state:
-        datasets = state["datasets"]
+        datasets, holds = state["datasets"], state.get("holds", {})
     for root in names:
         if "@" in root:
             dataset, _, short = root.partition("@")
             found = [s for s in datasets.get(dataset, {"snapshots": []})["snapshots"] if s[0] == short]
             if found:
-                row(columns, root, "snapshot", found[0], {})
+                row(columns, root, "snapshot", found[0], {"userrefs": len(holds.get(root, []))})
             else:
                 sys.stderr.write(f"cannot open '{root}': dataset does not exist\n")
                 status = 1
@@ -172,14 +172,16 @@ def do_list(path: str, arguments: list[str]) -> None:
             for kind, mark in (("snapshot", "@"), ("bookmark", "#")):
                 if kind in kinds:
                     for entry in dataset[kind + "s"]:
-                        row(columns, name + mark + entry[0], kind, entry, {})
+                        full = name + mark + entry[0]
+                        row(columns, full, kind, entry, {"userrefs": len(holds.get(full, []))})
     sys.exit(status)
 
 
 def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dict[str, Any]) -> None:
     values = {
         "name": name, "type": kind, "guid": entry[1], "createtxg": entry[2], "written": entry[3], "used": 0,
-        "receive_resume_token": dataset.get("token") or "-", "encryption": "off", "compression": "off", "mounted": "no",
+        "receive_resume_token": dataset.get("token") or "-", "encryption": "off",
+        "userrefs": dataset.get("userrefs", 0), "available": 1 << 40, "compression": "off", "mounted": "no",
     }  # fmt: skip
     values.update(dataset.get("properties", {}))
     print("\t".join(str(values.get(column, "-")) for column in columns))
@@ -389,18 +391,116 @@ def do_inherit(path: str, arguments: list[str]) -> None:
             state["datasets"][name]["properties"].pop(arguments[0], None)
 
 
-def do_destroy(path: str, arguments: list[str]) -> None:
+def snapshot_of(state: dict[str, Any], name: str) -> list[Any]:
+    """The entry of a snapshot; the end when it is not there."""
+    dataset, _, short = name.partition("@")
+    snapshots = state["datasets"].get(dataset, {"snapshots": []})["snapshots"]
+    found: list[Any] | None = next((entry for entry in snapshots if entry[0] == short), None)
+    if found is None:
+        fail(f"cannot open '{name}': dataset does not exist")
+    assert found is not None
+    return found
+
+
+def do_hold(path: str, arguments: list[str]) -> None:
+    _, _, (tag, *names) = options(arguments, "")
+    with State(path).open() as state:
+        for name in names:
+            snapshot_of(state, name)
+            holds = state.setdefault("holds", {}).setdefault(name, [])
+            if tag in holds:
+                fail(f"cannot hold snapshot '{name}': tag already exists on this dataset")
+            holds.append(tag)
+
+
+def do_release(path: str, arguments: list[str]) -> None:
+    _, _, (tag, *names) = options(arguments, "")
+    with State(path).open() as state:
+        for name in names:
+            holds = state.get("holds", {}).get(name, [])
+            if tag not in holds:
+                fail(f"cannot release hold from snapshot '{name}': no such tag on this dataset")
+            holds.remove(tag)
+
+
+def do_holds(path: str, arguments: list[str]) -> None:
+    _, _, names = options(arguments, "")
+    with State(path).open() as state:
+        for name in names:
+            for tag in state.get("holds", {}).get(name, []):
+                print(f"{name}\t{tag}\t1700000000")
+
+
+def do_bookmark(path: str, arguments: list[str]) -> None:
+    source, mark = arguments
+    dataset, _, short = mark.partition("#")
+    with State(path).open() as state:
+        _, guid, txg, written = snapshot_of(state, source)
+        marks = state["datasets"][dataset]["bookmarks"]
+        if any(entry[0] == short for entry in marks):
+            fail(f"cannot create bookmark '{mark}': bookmark exists")
+        marks.append([short, guid, txg, written])
+
+
+def do_set(path: str, arguments: list[str]) -> None:
+    pairs = [argument for argument in arguments if "=" in argument]
+    with State(path).open() as state:
+        for name in arguments[len(pairs) :]:
+            if name not in state["datasets"]:
+                fail(f"cannot open '{name}': dataset does not exist")
+            state["datasets"][name]["properties"].update(pair.split("=", 1) for pair in pairs)
+
+
+def do_get(path: str, arguments: list[str]) -> None:
+    """Of `zfs get` what asks for all own properties; of `zpool get`, nothing."""
+    flags, _, (_, *names) = options(arguments, "ost")
+    with State(path).open() as state:
+        for name in names if flags["o"] == "name,property,value" else ():
+            for key, value in state["datasets"][name]["properties"].items():
+                print(f"{name}\t{key}\t{value}")
+
+
+def do_rollback(path: str, arguments: list[str]) -> None:
     name = arguments[-1]
     with State(path).open() as state:
+        entry = snapshot_of(state, name)
+        dataset = state["datasets"][name.partition("@")[0]]
+        dataset["snapshots"] = [other for other in dataset["snapshots"] if other[2] <= entry[2]]
+        dataset["modified"] = False
+
+
+def do_destroy(path: str, arguments: list[str]) -> None:
+    name = arguments[-1]
+    if "@" in name or "#" in name:
+        destroy_marks(path, name)
+        return
+    with State(path).open() as state:
+        if state["datasets"].get(name, {}).get("snapshots"):
+            fail(f"cannot destroy '{name}': filesystem has children")
         if any(other.startswith(name + "/") for other in state["datasets"]):
             fail(f"cannot destroy '{name}': filesystem has children")
         if state["datasets"].pop(name, None) is None:
             fail(f"cannot open '{name}': dataset does not exist")
 
 
+def destroy_marks(path: str, name: str) -> None:
+    kind = "snapshots" if "@" in name else "bookmarks"
+    dataset, _, shorts = name.partition("@" if "@" in name else "#")
+    with State(path).open() as state:
+        there = state["datasets"].get(dataset, {kind: []})[kind]
+        gone = [entry for entry in there if entry[0] in shorts.split(",")]
+        if not gone:
+            fail(f"cannot open '{name}': dataset does not exist")
+        for entry in gone:
+            if state.get("holds", {}).get(f"{dataset}@{entry[0]}"):
+                fail(f"cannot destroy snapshot {dataset}@{entry[0]}: it's being held. Run 'zfs holds -r {name}'.")
+        there[:] = [entry for entry in there if entry not in gone]
+
+
 VERBS = {
     "list": do_list, "send": do_send, "receive": do_receive, "create": do_create, "rename": do_rename,
-    "inherit": do_inherit, "destroy": do_destroy,
+    "inherit": do_inherit, "destroy": do_destroy, "hold": do_hold, "release": do_release, "holds": do_holds,
+    "bookmark": do_bookmark, "set": do_set, "get": do_get, "rollback": do_rollback,
 }  # fmt: skip
 
 

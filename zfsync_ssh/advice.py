@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .dataset import Host
+from .item import Item
 from .messages import Result
-from .plan import Item
 
 _ADVICE = {
     "no-space": "; free space there, or raise the quota, and the next run goes on where this one stopped",

@@ -171,13 +171,13 @@ class AgentClient:
             done += await self.results(Apply(tuple(operations[at : at + MAX_OPERATIONS])))
         return done
 
-    async def inventory(self, root: str, buffer: str, recursive: bool) -> Inventory:
+    async def inventory(self, root: str, buffer: str, question: InventoryMessage) -> Inventory:
         """What there is; `ZfsError` when it cannot be listed."""
-        parser = InventoryParser(root, buffer)
-        answer = await self._listing(InventoryMessage(recursive), parser.feed)
+        parser = InventoryParser(root, buffer, holds=bool(question.holds), creation=question.creation)
+        answer = await self._listing(question, parser.feed)
         if not answer.ok:
             raise ZfsError(_cannot_list(self.host, root, answer), answer.code)
-        return parser.finish(answer.ancestors)
+        return parser.finish(answer.ancestors, answer.available)
 
     async def query(self, kind: str, names: Sequence[str]) -> list[str]:
         """The lines that a kind of `zfsync_ssh.zfs.QUERIES` has for ``names``, each a child or ``CHILD@NAME``."""

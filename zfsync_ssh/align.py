@@ -184,7 +184,7 @@ def follow_promotions(source: Inventory, target: Target) -> list[Change]:
 def settle_divergence(
     source: Inventory, target: Target, *, host: Host, policy: Policy, now: datetime.datetime
 ) -> list[Change]:
-    """Do as ``policy.on_divergence`` says with datasets that have something of their own; ``source`` is what takes part."""
+    """Do as ``policy.on_divergence`` says with what has diverged; ``source`` is the datasets that take part."""
     changes: list[Change] = []
     if policy.on_divergence is Divergence.FAIL:
         return changes

@@ -1,4 +1,4 @@
-"""The bookmarks that a run leaves at the source: one per dataset and target, of the newest snapshot that both have. Pure.
+"""The bookmarks that a run leaves at the source: one per dataset and target, of the newest snapshot both have. Pure.
 
 So an incremental stream stays possible when the snapshot itself is pruned at the source.
 """

@@ -65,7 +65,7 @@ def child_waiting(root: str, buffer: str, name: str, path: str) -> Optional[str]
     if not inside:
         return None
     head, slash, below = inside[1:].partition("/")
-    own = buffer == default_buffer(root)
+    own = buffer == default_buffer(root) and not below
     child = child_of(root, path) if path else decode(head) if own else None
     return child + slash + below if child else None
 

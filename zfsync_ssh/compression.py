@@ -8,7 +8,8 @@ from dataclasses import replace
 from .dataset import Host
 from .errors import UsageError
 from .filters import FILTERS
-from .plan import Item, Plan
+from .item import Item
+from .plan import Plan
 
 NONE, AUTO = "none", "auto"
 CHOICES = (NONE, AUTO, *FILTERS)
@@ -32,10 +33,10 @@ def agreed_filter(choice: str, ends: Sequence[tuple[Host, Sequence[str]]]) -> st
 def filter_for(item: Item, agreed: str) -> str:
     """The filter that an item's streams go through.
 
-    None for an encrypted dataset, whose streams are raw and cannot be compressed; nor for one that ZFS compresses,
+    None for raw streams, which are encrypted and cannot be compressed; nor for one that ZFS compresses,
     whose blocks are sent as they lie on disk.
     """
-    return "" if item.source.encrypted or item.source.compressed else agreed
+    return "" if item.raw or item.source.compressed else agreed
 
 
 def with_filters(plan: Plan, agreed: str) -> Plan:

@@ -111,7 +111,7 @@ class Inventory:
     likewise by the child that they will be.
     """
 
-    __slots__ = ("ancestors", "buffer", "buffered", "datasets", "root")
+    __slots__ = ("ancestors", "available", "buffer", "buffered", "datasets", "root")
 
     def __init__(
         self,
@@ -120,6 +120,7 @@ class Inventory:
         buffered: Optional[Dict[str, Dataset]] = None,
         buffer: Optional[Dataset] = None,
         ancestors: Tuple[str, ...] = (),
+        available: int = 0,
     ) -> None:
         self.root = root
         self.datasets = datasets
@@ -128,6 +129,8 @@ class Inventory:
         """The buffer itself, if it is there."""
         self.ancestors = ancestors
         """Those datasets above ``root`` that exist; only filled in when ``root`` itself does not."""
+        self.available = available
+        """Bytes that the last of ``ancestors`` may still take."""
 
     def __contains__(self, child: str) -> bool:
         return child in self.datasets

@@ -32,8 +32,9 @@ def describe(dataset: Dataset, there: Dataset, host: Host) -> str:
     name = host.at(there.name)
     if not there.snapshots:
         return (
-            f"{name} exists but has no snapshot, so it is no copy of {dataset.name}: destroy it there if it is empty, or "
-            f"choose another target; --on-divergence set-aside renames it, replace destroys it, and a full copy is made."
+            f"{name} exists but has no snapshot, so it is no copy of {dataset.name}: destroy it there if it is empty, "
+            f"or choose another target; --on-divergence set-aside renames it, replace destroys it, and a full copy is "
+            f"made."
         )
     common = newest_common(dataset.snapshots, there.snapshots)
     impostors = same_name_other_guid(dataset.snapshots, there.snapshots)
@@ -47,7 +48,7 @@ def describe(dataset: Dataset, there: Dataset, host: Host) -> str:
     same = f", of which @{impostors[-1].name} has the name but not the GUID of one here" if impostors else ""
     written = f", and {there.written:,} bytes written since" if there.written else ""
     return (
-        f"{name} has {named(newer)} after @{common.name}, the newest in common, that {dataset.name} has not{same}{written}: "
-        f"--on-divergence set-aside keeps them by renaming the dataset there and goes on from @{common.name}, rollback "
-        f"loses them, replace loses all of the dataset and sends it in full."
+        f"{name} has {named(newer)} after @{common.name}, the newest in common, that {dataset.name} has not{same}"
+        f"{written}: --on-divergence set-aside keeps them by renaming the dataset there and goes on from "
+        f"@{common.name}, rollback loses them, replace loses all of the dataset and sends it in full."
     )

@@ -9,6 +9,7 @@ from .agent import AgentClient
 from .channel import Channel, ChannelRefused
 from .dataset import Host, Inventory
 from .messages import Hello
+from .messages import Inventory as ListQuestion
 
 
 class ChannelOpener(Protocol):
@@ -67,9 +68,11 @@ class Endpoint:
                 raise result
         return clients
 
-    async def inventory(self, client: AgentClient, recursive: bool) -> Inventory:
+    async def inventory(
+        self, client: AgentClient, recursive: bool, *, holds: str = "", creation: bool = False
+    ) -> Inventory:
         """What ``client`` sees there."""
-        return await client.inventory(self.root, self.buffer, recursive)
+        return await client.inventory(self.root, self.buffer, ListQuestion(recursive, holds, creation))
 
     @property
     def lost(self) -> bool:

@@ -69,6 +69,34 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """Something at the target was changed besides what was received there, or in a dry run would be.
+
+    ``words`` go after the dataset's name, ``loss`` is what is lost by it, ``problem`` why it could not be done.
+    """
+
+    target: str
+    words: str
+    loss: str = ""
+    planned: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The user is asked something, and answers on the terminal."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The user has answered, and the run goes on or ends."""
+
+    yes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """The plan is made: datasets in all and to be sent, bytes to send (an estimate), channels to send them over."""
 
@@ -144,6 +172,19 @@ class Ended:
 
 
 Event = (
-    Started | Connected | Notice | Planned | Opened | SendStarted | Progress | SendEnded | Finished | Cleaned | Ended
+    Started
+    | Connected
+    | Notice
+    | Changed
+    | Question
+    | Answered
+    | Planned
+    | Opened
+    | SendStarted
+    | Progress
+    | SendEnded
+    | Finished
+    | Cleaned
+    | Ended
 )
 Observer = Callable[[Event], None]

@@ -64,6 +64,8 @@ class Item:
     origin: Origin | None = None
     in_place: bool = False
     """It cannot wait in the buffer, because it takes its encryption from its parent."""
+    stream_there: str = ""
+    """As `pinned`, what the copy that is there remembers."""
     newest_there: str = ""
     """The name of the target's newest snapshot."""
     properties: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from .dataset import Host
 from .events import Finished, Observer, Outcome, Status
-from .plan import Item
+from .item import Item
 
 
 class Ledger:

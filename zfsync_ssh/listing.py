@@ -36,9 +36,6 @@ def listing_problem(status: int, stderr: str) -> str:
     return ""
 
 
-_COLUMNS = (*DATASET_COLUMNS[1:], "holds")
-
-
 class _Rows:
     """What has been read of one dataset so far."""
 
@@ -58,10 +55,12 @@ class _Rows:
 class InventoryParser:
     """Builds an `Inventory` out of the lines of `list_datasets` and `list_snapshots`, in any order of the two.
 
-    ``ValueError`` for a line that is neither.
+    ``holds`` and ``creation`` tell that there is this column too. ``ValueError`` for a line that is neither.
     """
 
-    def __init__(self, root: str, buffer: str = "") -> None:
+    def __init__(self, root: str, buffer: str = "", *, holds: bool = False, creation: bool = False) -> None:
+        self._columns = (*DATASET_COLUMNS[1:], "holds") if holds else DATASET_COLUMNS[1:]
+        self._numbers = 3 if creation else 2
         self._root = root
         self._buffer = buffer
         self._rows: Dict[str, _Rows] = {}
@@ -79,9 +78,9 @@ class InventoryParser:
             self._late.append(line)
 
     def _add_dataset(self, name: str, values: List[str]) -> None:
-        row = dict(zip(_COLUMNS, _unset(values)))
-        if not len(_COLUMNS) - 1 <= len(values) <= len(_COLUMNS):
-            raise ValueError("a row of %d columns" % len(values))
+        if len(values) != len(self._columns):
+            raise ValueError("a row of %d columns, not %d" % (len(values) + 1, len(self._columns) + 1))
+        row = dict(zip(self._columns, _unset(values)))
         self._rows[name] = _Rows(
             Dataset(
                 name,
@@ -106,9 +105,11 @@ class InventoryParser:
             )
         )
 
-    @staticmethod
-    def _add_snapshot(rows: _Rows, name: str, rest: str) -> None:
-        guid, createtxg, *creation = rest.split("\t")
+    def _add_snapshot(self, rows: _Rows, name: str, rest: str) -> None:
+        numbers = rest.split("\t")
+        if len(numbers) != self._numbers:
+            raise ValueError("a row of %d columns, not %d" % (len(numbers) + 1, self._numbers + 1))
+        guid, createtxg, *creation = numbers
         short = name[len(rows.dataset.name) + 1 :]
         if name[len(rows.dataset.name)] == "#":
             rows.bookmarks.append(Bookmark(sys.intern(short), int(guid), int(createtxg)))
@@ -116,7 +117,7 @@ class InventoryParser:
             # Recursive snapshots have one name in every dataset: keep it once.
             rows.snapshots.append(Snapshot(sys.intern(short), int(guid), int(createtxg), 0, *map(int, creation)))
 
-    def finish(self, ancestors: Tuple[str, ...] = ()) -> Inventory:
+    def finish(self, ancestors: Tuple[str, ...] = (), available: int = 0) -> Inventory:
         """The inventory of all lines fed. A snapshot whose dataset is in no line has gone meanwhile."""
         late, self._late = self._late, []
         for line in late:
@@ -138,7 +139,7 @@ class InventoryParser:
                 child = child_of(self._root, name)
                 if child is not None:
                     datasets[child] = dataset
-        return Inventory(self._root, datasets, buffered, buffer, ancestors)
+        return Inventory(self._root, datasets, buffered, buffer, ancestors, available)
 
 
 def _unset(values: List[str]) -> Iterator[str]:

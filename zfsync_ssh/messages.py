@@ -191,12 +191,16 @@ class Output(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """The end of an inventory or of a query. ``ancestors`` exist above the root, told when the root does not."""
+    """The end of an inventory or of a query.
+
+    When the root does not exist: ``ancestors`` above it do, and the last of them may still take ``available`` bytes.
+    """
 
     ok: bool
     code: str = ""
     message: str = ""
     ancestors: Tuple[str, ...] = ()
+    available: int = 0
 
 
 class Result(NamedTuple):

@@ -13,8 +13,9 @@ from .blame import Failed
 from .buffer import PATH_PROPERTY, rename_plan
 from .dataset import child_of
 from .driver import Driver, choose
-from .holds import parse_tag, property_of
+from .holds import lock_name, parse_tag, property_of
 from .listing import InventoryParser, listing_problem, missing, parse_numbers
+from .lock import Lock
 from .messages import CleanBuffer, Operation, Result
 from .process import Completed
 from .tree import Tree
@@ -32,6 +33,7 @@ class Operations:
     hold, release      snapshot, (tag)
     announce, forget   root, (tag)                     remembers that there are holds to let go of
     let-go             root, (tag)                     releases every hold of that tag in the tree
+    alive              root, (run)                     fails when the run has gone that made holds
     bookmark           bookmark, (snapshot)
     unbookmark         bookmark
     destroy-snapshot   snapshot                        not one that is held or has clones
@@ -51,7 +53,7 @@ class Operations:
     inherit-key        dataset                         makes it part of its parent's encryption root
     =================  ==============================  ============================================
 
-    The first seven are for a source as well, the others for a target.
+    The first eight are for a source as well, the others for a target.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -61,6 +63,7 @@ class Operations:
             "announce": self._announce,
             "forget": self._forget,
             "let-go": self._let_go,
+            "alive": self._alive,
         }
         if tree.buffer:
             self._singly.update(
@@ -116,6 +119,8 @@ class Operations:
             return False
         if verb == "ancestor":
             return bool(child_of(name, self._tree.root))
+        if verb == "alive":
+            return name == self._tree.root and arguments[0].isalnum()
         if verb in ("announce", "forget", "let-go"):
             return name == self._tree.root and parse_tag(arguments[0]) is not None
         named = [name, *arguments[: _NAMES.get(verb, 0)]]
@@ -207,6 +212,13 @@ class Operations:
             return Result(False, failed[0].code, failed[0].message, failed[0].name)
         return self._run(operation, zfs.inherit(_announcement(operation)[0], [operation.name]))
 
+    def _alive(self, operation: Operation) -> Optional[Result]:
+        lock = Lock(lock_name(operation.arguments[0]))
+        if lock.acquire("") is not None:
+            return None
+        lock.release()
+        return Result(False, "gone", "it has gone", operation.name)
+
     # -- the buffer --
 
     def clean_buffer(self, message: CleanBuffer) -> List[Result]:
@@ -258,7 +270,7 @@ _AT_ONCE = ("hold", "release", "bookmark", "unbookmark", "destroy-snapshot")
 """Verbs that the driver does for many names at once."""
 
 _ARGUMENTS = {
-    "hold": 1, "release": 1, "announce": 1, "forget": 1, "let-go": 1, "bookmark": 1, "unbookmark": 0,
+    "hold": 1, "release": 1, "announce": 1, "forget": 1, "let-go": 1, "alive": 1, "bookmark": 1, "unbookmark": 0,
     "destroy-snapshot": 0, "ancestor": 0, "placeholder": 0, "buffer": 0, "drop": 0, "rename": 2, "park": 3, "aside": 2,
     "rollback": 0, "hollow": 0, "destroy": 0, "promote": 0, "mark": 1, "unmark": 0, "inherit-key": 0,
 }  # fmt: skip

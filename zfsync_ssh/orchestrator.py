@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .advice import advice
+from .aftermath import Aftermath
 from .agent import AgentClient
-from .compression import NONE, agreed_filter, with_filters
+from .align import Change
+from .compression import NONE, agreed_filter
 from .concurrency import both
 from .dataset import Inventory, parent_of
+from .dispatch import Dispatch
 from .endpoint import Endpoint
 from .errors import EXIT_INTERRUPTED, EXIT_OK, DatasetError, UsageError, ZfsError, ZfsyncError
-from .events import Cleaned, Connected, Ended, Notice, Observer, Planned, Started, Status
+from .events import Connected, Ended, Observer, Planned, Started, Status
+from .keeping import Holds
 from .ledger import Ledger
-from .messages import CleanBuffer, Operation
-from .plan import Plan, make_plan, place_for, snapshots_to_send, with_estimates
-from .selection import EVERYTHING, Selection
+from .messages import Operation
+from .plan import Plan, place_for
+from .planfile import check_record, record
+from .policy import DEFAULT, Policy
+from .preparation import Confirm, Preparation
 from .source import Source
 from .throttle import Throttle
 from .workers import Workers
@@ -32,11 +39,17 @@ class Options:
     recursive: bool = True
     dry_run: bool = False
     owner: str = ""
-    selection: Selection = EVERYTHING
+    policy: Policy = DEFAULT
     compress: str = NONE
     """One of `zfsync_ssh.compression.CHOICES`."""
     rate_limit: int = 0
     """Bytes a second of all streams together; 0 for no limit."""
+    confirm: Confirm | None = None
+    """Asks before something is lost that the policy allows to be lost; None: nobody is there to ask."""
+    expected: dict[str, Any] | None = None
+    """A plan that was written down: the run goes on only if its own is the same."""
+    write_plan: Callable[[dict[str, Any]], None] | None = None
+    """Takes the plan, to be written down."""
 
 
 class Replication:
@@ -48,6 +61,8 @@ class Replication:
         self._options = options
         self._observe = observe
         self._ledger = Ledger(source.host, target.host, observe)
+        self._holds = Holds(source, str(target), observe)
+        self._refused = False
 
     async def run(self) -> int:
         """Do all of it; the exit code.
@@ -59,8 +74,11 @@ class Replication:
         self._observe(Started(source, str(self._target), self._options.dry_run))
         code, message = ZfsyncError.exit_code, ""
         try:
-            await self._run()
-            code = DatasetError.exit_code if self._ledger.failed else EXIT_OK
+            try:
+                await self._run()
+            finally:
+                await self._holds.release()
+            code = DatasetError.exit_code if self._ledger.failed or self._refused else EXIT_OK
         except ZfsyncError as error:
             code, message = error.exit_code, str(error)
             raise
@@ -74,28 +92,46 @@ class Replication:
         return code
 
     async def _run(self) -> None:
-        options = self._options
-        source, (control, filters, target) = await both(self._source.inventory(options.recursive), self._open_control())
-        ends = ((self._source.host, self._source.filters), (self._target.host, filters))
-        agreed = agreed_filter(options.compress, ends)
-        plan = make_plan(
-            options.selection.datasets(source), target, host=self._target.host, selection=options.selection
+        options, policy = self._options, self._options.policy
+        preparation = Preparation(
+            self._source,
+            self._target,
+            policy=policy,
+            recursive=options.recursive,
+            dry_run=options.dry_run,
+            holds=self._holds,
+            confirm=options.confirm,
+            observe=self._observe,
         )
-        plan = with_filters(plan, agreed)
-        if plan.work:
-            plan = with_estimates(plan, await self._source.written(snapshots_to_send(plan)))
+        source, (control, filters, target) = await both(preparation.source_inventory(), self._open_control())
+        ends = ((self._source.host, self._source.filters), (self._target.host, filters))
+        made = await preparation.prepare(control, source, target, agreed_filter(options.compress, ends))
+        plan = made.plan
+        self._check_record(plan, made.changes)
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
         self._settle_the_rest(plan)
         if not plan.items:
             raise UsageError(
                 f"Nothing of {self._source.root} is selected: check --include, --exclude and zfsync:exclude."
             )
-        if (plan.work or plan.buffer_left or plan.leftovers) and not options.dry_run:
-            workers = self._workers(target)
-            await self._prepare(control, plan, target, workers.present)
+        aftermath = Aftermath(
+            self._source,
+            self._target,
+            policy=policy,
+            dry_run=options.dry_run,
+            ledger=self._ledger,
+            observe=self._observe,
+        )
+        if (plan.work or plan.buffer_left or plan.leftovers or made.changes) and not options.dry_run:
+            present = {child for child, dataset in made.target.datasets.items() if dataset.complete}
+            await self._prepare(control, plan, made.target, present)
+            dispatch = Dispatch(plan.work, present, policy)
+            self._ledger.expect(plan.work)
             if plan.work:
-                await workers.run(control, plan.work, options.channels)
-            await self._clean_buffer(control, plan, workers)
+                await self._workers().run(control, dispatch, options.channels)
+            await aftermath.clean_buffer(control, plan, dispatch)
+        await aftermath.finish(control, made)
+        self._refused = made.refused or aftermath.refused
         if all(outcome.status is Status.NO_SNAPSHOTS for outcome in self._ledger.outcomes.values()):
             raise ZfsError(
                 f"Nothing below {self._source.root} has a snapshot to send: make one with "
@@ -111,14 +147,21 @@ class Replication:
             await client.lock(self._target.root, self._options.owner)
         return client, hello.filters, await self._target.inventory(client, self._options.recursive)
 
-    def _workers(self, target: Inventory) -> Workers:
-        present = {child for child, dataset in target.datasets.items() if dataset.complete}
+    def _check_record(self, plan: Plan, changes: Sequence[Change]) -> None:
+        """Compare the plan with the one that was written down, and write it down, as far as that was asked for."""
+        made = record(plan, changes, source=self._source.host.at(self._source.root), target=str(self._target))
+        if self._options.expected is not None:
+            check_record(self._options.expected, made)
+        if self._options.write_plan is not None:
+            self._options.write_plan(made)
+
+    def _workers(self) -> Workers:
+        limit = self._options.rate_limit
         return Workers(
             self._source,
             self._target,
-            present=present,
-            selection=self._options.selection,
-            throttle=Throttle(self._options.rate_limit) if self._options.rate_limit else None,
+            policy=self._options.policy,
+            throttle=Throttle(limit) if limit else None,
             ledger=self._ledger,
             observe=self._observe,
         )
@@ -159,34 +202,3 @@ class Replication:
             if not result.ok:
                 what = f"{self._target.host} cannot prepare the dataset {result.name}: {result.message}"
                 raise ZfsError(f"{what}{advice(result.code)}.", result.code)
-
-    # -- after the streams --
-
-    async def _clean_buffer(self, control: AgentClient, plan: Plan, workers: Workers) -> None:
-        """Rename what waits into place, and say so of what cannot be."""
-        late = tuple(child for child in plan.placeholders if child not in workers.present)
-        if not (workers.buffered or plan.buffer_left or late):
-            return
-        results = await control.results(CleanBuffer(late))
-        items = {item.child: item for item in plan.items}
-        renamed = 0
-        for result in results:
-            item = items.get(result.name)
-            if result.ok:
-                renamed += 1
-            elif item is not None:
-                outcome = self._ledger.outcome(item)
-                if outcome is None or outcome.status is not Status.FAILED:
-                    message = (
-                        f"{item.source.name} has arrived, but waits in {self._target.buffer}: {result.message}. "
-                        f"It is renamed into place by the first run, or 'zfsync cleanbuffer', that can."
-                    )
-                    self._ledger.finish(item, Status.FAILED, code=result.code, message=message)
-            else:
-                where = self._target.host.at(self._target.buffer)
-                self._observe(Notice(f"{result.name or 'Everything'} stays in {where}: {result.message}."))
-        for child in workers.buffered - {result.name for result in results}:
-            # Not there any more, or the buffer could not be read: it is not in its place in any case.
-            message = f"{items[child].source.name} has arrived in {self._target.buffer}, but was not found there again."
-            self._ledger.finish(items[child], Status.FAILED, code="stuck", message=message)
-        self._observe(Cleaned(renamed))

@@ -1,7 +1,7 @@
 """Which datasets begin at the target as clones, and of what. Pure.
 
-A clone at the source stays one at the target, when its origin's snapshot is there or is sent in the same run. And a copy
-that takes the place of one that was set aside begins as a clone of that, from the newest snapshot in common.
+A clone at the source stays one at the target, when its origin's snapshot is there or is sent in the same run. And a
+copy that takes the place of one that was set aside begins as a clone of that, from the newest snapshot in common.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from .buffer import buffered_name
 from .dataset import MAX_NAME_CHARS, Dataset, Host, Inventory, ancestors_of, child_of, parent_of, pool_of
@@ -97,6 +98,7 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
         None,
         raw=raw,
         flags="" if raw else _flags(there, policy),
+        stream_there=there.stream if there else "",
         newest_there=there.newest.name if there and there.newest else "",
         in_place=bool(child and not raw and root is not None and root.encrypted),
     )
@@ -115,7 +117,10 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
         assert there is not None  # nothing is refused where nothing is
         return replace(item, decision=decision, code="diverged", problem=describe(dataset, there, host))
     if there is not None and there.kind != dataset.kind:
-        problem = f"{host.at(there.name)} is a {there.kind} and {dataset.name} a {dataset.kind}: rename one of them."
+        problem = (
+            f"{host.at(there.name)} is a {there.kind} and {dataset.name} a {dataset.kind}: rename one of them; "
+            f"--on-divergence set-aside renames the one there, replace destroys it, and a full copy is made."
+        )
         return replace(item, decision=decision, code="exists", problem=problem)
     if there is not None and there.snapshots and (problem := _mixed(item, there, host)):
         return replace(item, decision=decision, code="encryption", problem=problem)
@@ -156,14 +161,35 @@ def _placeholders(items: tuple[Item, ...], target: Inventory) -> tuple[str, ...]
     return tuple(sorted(wanted, key=lambda child: child.split("/")))
 
 
-def snapshots_to_send(plan: Plan) -> list[str]:
-    """The full names of all snapshots that the plan sends: those whose sizes make its estimate."""
-    return [
-        f"{item.source.name}@{snapshot.name}"
-        for item in plan.items
-        for step in item.steps
-        for snapshot in step.snapshots
-    ]
+def snapshots_needed(plan: Plan) -> list[str]:
+    """The full names of all snapshots that the plan sends, or begins a stream from."""
+    names: dict[str, None] = {}
+    for item in plan.items:
+        for step in item.steps:
+            if "@" in step.base:
+                names[step.base if step.base[0] != "@" else item.source.name + step.base] = None
+            elif step.token and item.state.newest:
+                names.update(
+                    (f"{item.source.name}@{one.name}", None)
+                    for one in item.source.snapshots
+                    if one.guid == item.state.newest
+                )
+            names.update((f"{item.source.name}@{snapshot.name}", None) for snapshot in step.snapshots)
+    return list(names)
+
+
+def without_empty(plan: Plan, written: Mapping[str, int], policy: Policy) -> Plan:
+    """The plan without snapshots before and after which nothing was written: they hold what their neighbours do."""
+
+    def thinned(item: Item) -> Item:
+        snapshots = item.source.snapshots
+        empty = [written.get(f"{item.source.name}@{snapshot.name}") == 0 for snapshot in snapshots]
+        left_out = {one.guid for one, pair in zip(snapshots, pairwise(empty), strict=False) if all(pair)}
+        if not item.steps or item.decision is None or not left_out:
+            return item
+        return with_decision(item, item.decision, policy.selection, frozenset(left_out))
+
+    return replace(plan, items=tuple(map(thinned, plan.items)))
 
 
 def with_estimates(plan: Plan, written: Mapping[str, int]) -> Plan:
@@ -183,6 +209,6 @@ def _estimated(item: Item, written: Mapping[str, int]) -> Item:
 
 def place_for(item: Item, buffer: str, present: set[str]) -> str:
     """Where to receive a dataset now, ``present`` being the children that are in their own places at the target."""
-    if item.state.exists or parent_of(item.child) is None or parent_of(item.child) in present:
+    if item.state.exists or item.in_place or parent_of(item.child) is None or parent_of(item.child) in present:
         return item.place
     return buffered_name(buffer, item.child, max(len(snapshot.name) for snapshot in item.source.snapshots))

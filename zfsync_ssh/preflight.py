@@ -20,13 +20,13 @@ _NEEDED = {"L": "large_blocks", "e": "embedded_data", "c": "lz4_compress"}
 
 
 def parse_features(lines: Iterable[str]) -> dict[str, bool]:
-    """The output of `zpool get`: whether a pool can use each feature that it knows. Empty when it could not be asked."""
+    """The output of `zpool get`: whether a pool can use each feature. Empty when it could not be asked."""
     rows = (line.split("\t") for line in lines if line.startswith("feature@"))
     return {row[0].removeprefix("feature@"): row[1] != "disabled" for row in rows if len(row) > 1}
 
 
 def with_features(plan: Plan, features: Mapping[str, bool], host: Host) -> Plan:
-    """The plan for a target pool that has these features: without flags that it does not take, where none are pinned."""
+    """The plan for a target pool that has these features: without flags that it does not take."""
     if not features:
         return plan
     return replace(plan, items=tuple(_featured(item, features, host) for item in plan.items))
@@ -53,7 +53,7 @@ def with_lineage(plan: Plan, here: Mapping[str, int], there: Mapping[str, int], 
 
 
 def lineage_questions(plan: Plan) -> list[tuple[str, str]]:
-    """The bases whose IV sets have to be compared: full names at the source and, relative to its root, at the target."""
+    """The bases whose IV sets are compared: full names at the source and, relative to its root, at the target."""
     return [bases for item in plan.items if (bases := _bases(item)) is not None]
 
 
@@ -85,7 +85,7 @@ def _of_one_lineage(item: Item, here: Mapping[str, int], there: Mapping[str, int
 
 
 def with_room(plan: Plan, target: Inventory, host: Host) -> Plan:
-    """The plan, whose items have room below every quota at the target; `ZfsError` when the target as a whole has not."""
+    """The plan, whose items have room below every quota at the target; `ZfsError` when the whole has not."""
     wanted: dict[str, int] = {}
     for item in plan.items:
         above: str | None = item.child
@@ -112,8 +112,8 @@ def _with_room(item: Item, full: Mapping[str, int], wanted: Mapping[str, int], t
     while above is not None and item.estimate:
         if above in full:
             problem = (
-                f"{host.at(target.root + above)} has room for {full[above]:,} bytes, and about {wanted[above]:,} are to "
-                f"be sent to it and below: raise its quota there; --skip-preflight tries all the same."
+                f"{host.at(target.root + above)} has room for {full[above]:,} bytes, and about {wanted[above]:,} are "
+                f"to be sent to it and below: raise its quota there; --skip-preflight tries all the same."
             )
             return replace(item, steps=(), problem=problem, code="no-space", estimate=0)
         above = parent_of(above)

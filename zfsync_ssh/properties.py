@@ -13,68 +13,22 @@ from .errors import UsageError
 from .policy import Properties
 from .zfs import MOUNT_PROPERTIES
 
-_FILESYSTEM_ONLY = frozenset(
-    [
-        "aclinherit",
-        "aclmode",
-        "acltype",
-        "atime",
-        "canmount",
-        "casesensitivity",
-        "defaultgroupobjquota",
-        "defaultgroupquota",
-        "defaultprojectobjquota",
-        "defaultprojectquota",
-        "defaultuserobjquota",
-        "defaultuserquota",
-        "devices",
-        "dnodesize",
-        "exec",
-        "filesystem_limit",
-        "filesystem_count",
-        "mountpoint",
-        "nbmand",
-        "normalization",
-        "overlay",
-        "quota",
-        "recordsize",
-        "refquota",
-        "relatime",
-        "setuid",
-        "sharenfs",
-        "sharesmb",
-        "snapdir",
-        "special_small_blocks",
-        "utf8only",
-        "version",
-        "vscan",
-        "xattr",
-        "zoned",
-        "jailed",
-    ]
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_FILESYSTEM_ONLY = _words(
+    "aclinherit aclmode acltype atime canmount casesensitivity defaultgroupobjquota defaultgroupquota "
+    "defaultprojectobjquota defaultprojectquota defaultuserobjquota defaultuserquota devices dnodesize "
+    "exec filesystem_limit filesystem_count mountpoint nbmand normalization overlay quota recordsize "
+    "refquota relatime setuid sharenfs sharesmb snapdir special_small_blocks utf8only version vscan xattr "
+    "zoned jailed"
 )
-_VOLUME_ONLY = frozenset(["volsize", "volblocksize", "volthreading"])
-_BORN_WITH = frozenset(
-    [
-        "casesensitivity",
-        "encryption",
-        "encryptionroot",
-        "keyformat",
-        "keylocation",
-        "keystatus",
-        "normalization",
-        "origin",
-        "pbkdf2iters",
-        "type",
-        "utf8only",
-        "version",
-        "volblocksize",
-        "volsize",
-        "objsetid",
-        "guid",
-        "createtxg",
-        "receive_resume_token",
-    ]
+_VOLUME_ONLY = _words("volsize volblocksize volthreading")
+_BORN_WITH = _words(
+    "casesensitivity encryption encryptionroot keyformat keylocation keystatus normalization origin "
+    "pbkdf2iters type utf8only version volblocksize volsize objsetid guid createtxg receive_resume_token"
 )
 """What a stream brings by itself, or nobody can set."""
 

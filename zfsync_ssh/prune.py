@@ -1,7 +1,7 @@
 """What the target has and the source no longer has: which snapshots, and which datasets, are to go. Pure.
 
-Only what the user asked for with an option is ever looked at here, and nothing that a later run needs is ever named: not
-the newest snapshot in common, no dataset with something below it that stays, nothing that was set aside.
+Only what the user asked for with an option is ever looked at here, and nothing that a later run needs is ever named:
+not the newest snapshot in common, no dataset with something below it that stays, nothing that was set aside.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def orphans(
 ) -> list[Orphan]:
     """What to do about datasets whose source is gone, what is below before what is above.
 
-    With an ``age`` (seconds), one that is not marked is marked with ``now``, and goes when the mark is so old. One whose
-    source is back loses its mark.
+    With an ``age`` (seconds), one that is not marked is marked with ``now``, and goes when the mark is so old. One
+    whose source is back loses its mark.
     """
     gone = _gone(source, target, selection)
     found = []

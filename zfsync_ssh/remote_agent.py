@@ -12,15 +12,15 @@ from __future__ import annotations
 import os
 import sys
 import zlib
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 from . import __version__, filters, zfs
 from .buffer import check_buffer
 from .conversation import Conversation, Gone
-from .dataset import ancestors_of, check_name
+from .dataset import ancestors_of, check_name, pool_of
 from .errors import ProtocolError, RemoteProtocolError, UsageError
 from .holds import lock_name
-from .listing import listing_problem, missing
+from .listing import listing_problem, missing, parse_numbers
 from .lock import Lock
 from .messages import (
     PROTOCOL,
@@ -169,13 +169,18 @@ class Agent:
         problem = listing_problem(listing.status, listing.stderr)
         if problem:
             return Listed(False, zfs.classify(problem), zfs.reason(problem))
-        ancestors: Tuple[str, ...] = ()
-        if target.root in missing(listing.stderr):
-            ancestors = tuple(target.zfs(zfs.list_existing(ancestors_of(target.root))).stdout.splitlines())
-        return Listed(True, ancestors=ancestors)
+        if target.root not in missing(listing.stderr):
+            return Listed(True)
+        above = parse_numbers(target.zfs(zfs.list_existing(ancestors_of(target.root))).stdout)
+        return Listed(True, ancestors=tuple(above), available=list(above.values())[-1] if above else 0)
 
     def _query(self, message: Query) -> Listed:
         """What is missing in the answer has gone meanwhile."""
+        if message.kind == zfs.FEATURES_QUERY:
+            # Anybody may ask that, and sudo may allow zfs alone. (Tests run something else in the place of zfs.)
+            command = ("zpool",) if self._tree.command[-1] == "zfs" else self._tree.command
+            self._send_outputs([(*command, *zfs.list_features(pool_of(self._tree.root)))])
+            return Listed(True)
         if message.kind not in zfs.QUERIES:
             raise RemoteProtocolError("received a Query of an unknown kind, %r" % message.kind)
         names = [self._tree.named(name) for name in message.names]
@@ -183,10 +188,14 @@ class Agent:
         return Listed(True)
 
     def _list(self, *commands: Tuple[str, ...]) -> Outputs:
-        """Run listings and send what they print, compressed, as it comes."""
+        """Run listings and send what they print."""
+        return self._send_outputs([(*self._tree.command, *arguments) for arguments in commands])
+
+    def _send_outputs(self, commands: List[Tuple[str, ...]]) -> Outputs:
+        """Run commands and send what they print, compressed, as it comes."""
         compressor = zlib.compressobj(1)
         pending = bytearray()
-        with Outputs([(*self._tree.command, *arguments) for arguments in commands]) as listing:
+        with Outputs(commands) as listing:
             for chunk in listing:
                 pending += compressor.compress(chunk)
                 while len(pending) >= OUTPUT_BYTES:

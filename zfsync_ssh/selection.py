@@ -18,13 +18,19 @@ from .errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Patterns, and whether snapshots between the base and the newest one are wanted."""
+    """Patterns, and which of the snapshots that they match are wanted."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
     exclude_snapshots: tuple[str, ...] = ()
     intermediates: bool = True
+    latest: int = 0
+    """Only so many of a dataset's snapshots, the newest; 0 for all."""
+    since: float = 0.0
+    """Only snapshots that were made then, in seconds since 1970, or later. The inventory has to tell the times."""
+    until: str = ""
+    """Only snapshots up to the one of this name; none of a dataset that has not got it."""
 
     def __post_init__(self) -> None:
         """`UsageError` for a pattern that is none."""
@@ -52,9 +58,15 @@ class Selection:
             and not _matches(self.exclude_snapshots, snapshot.name)
             for snapshot in snapshots
         ]
-        if not self.intermediates and True in taken:
-            newest = len(taken) - 1 - taken[::-1].index(True)
-            taken = [index == newest for index in range(len(taken))]
+        if self.since:
+            taken = [took and snapshot.creation >= self.since for took, snapshot in zip(taken, snapshots, strict=True)]
+        if self.until:
+            end = next((index for index, snapshot in enumerate(snapshots) if snapshot.name == self.until), -1)
+            taken = [took and index <= end for index, took in enumerate(taken)]
+        limit = self.latest if self.intermediates else 1
+        if limit:
+            newest = set([index for index, took in enumerate(taken) if took][-limit:])
+            taken = [index in newest for index in range(len(taken))]
         return taken
 
 

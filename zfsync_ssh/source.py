@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from . import filters, zfs
@@ -14,10 +15,14 @@ from .concurrency import both
 from .dataset import Host, Inventory, child_of
 from .endpoint import Endpoint
 from .errors import AgentError, ZfsError
-from .listing import InventoryParser, Lines, listing_problem, missing, parse_numbers
-from .messages import Data, Result, Send
+from .holds import lock_name
+from .listing import InventoryParser, Lines, listing_problem, missing
+from .lock import Lock
+from .messages import Data, Operation, Result, Send
+from .operations import Operations
 from .sending import CHUNK_BYTES, LocalSending, Sending, start, start_sending
 from .throttle import Throttle
+from .tree import Tree
 
 
 class Source(Protocol):
@@ -43,12 +48,23 @@ class Source(Protocol):
         """Those of `zfsync_ssh.filters` that it has; known once the `inventory` is."""
         ...
 
-    async def inventory(self, recursive: bool) -> Inventory:
-        """Every dataset, snapshot and bookmark of the tree; `ZfsError` when it cannot be listed."""
+    async def inventory(self, recursive: bool, *, holds: str = "", creation: bool = False) -> Inventory:
+        """Every dataset, snapshot and bookmark of the tree; `ZfsError` when it cannot be listed.
+
+        ``holds`` and ``creation`` are as in `zfsync_ssh.messages.Inventory`.
+        """
         ...
 
-    async def written(self, snapshots: Sequence[str]) -> dict[str, int]:
-        """Bytes that each of ``snapshots``, full names, has written; those that have gone are left out."""
+    async def query(self, kind: str, names: Sequence[str]) -> list[str]:
+        """The lines that a kind of `zfsync_ssh.zfs.QUERIES` has for ``names``, full ones; what has gone is left out."""
+        ...
+
+    async def apply(self, operations: Sequence[Operation]) -> list[Result]:
+        """Carry out ``operations``, in order; a result each."""
+        ...
+
+    async def lock(self, run: str) -> None:
+        """Let it be known, as long as this run lives, that its holds are not stale."""
         ...
 
     async def send(self, stream: zfs.Stream) -> Sending:
@@ -74,19 +90,21 @@ class LocalSource:
     def __init__(self, root: str, command: tuple[str, ...] = ("zfs",)) -> None:
         self.root = root
         self._command = command
+        self._operations = Operations(Tree(root, "", command))
+        self._lock: Lock | None = None
 
     @property
     def filters(self) -> Sequence[str]:
         """See `Source`."""
         return filters.installed()
 
-    async def inventory(self, recursive: bool) -> Inventory:
+    async def inventory(self, recursive: bool, *, holds: str = "", creation: bool = False) -> Inventory:
         """See `Source`."""
         root = self.root
-        parser = InventoryParser(root)
+        parser = InventoryParser(root, holds=bool(holds), creation=creation)
         ends = await both(
-            self._list(zfs.list_datasets((root,), recursive), parser),
-            self._list(zfs.list_snapshots((root,), recursive), parser),
+            self._list(zfs.list_datasets((root,), recursive, holds), parser),
+            self._list(zfs.list_snapshots((root,), recursive, creation), parser),
         )
         for status, stderr in ends:
             if root in missing(stderr):
@@ -100,14 +118,23 @@ class LocalSource:
                 )
         return parser.finish()
 
-    async def written(self, snapshots: Sequence[str]) -> dict[str, int]:
+    async def query(self, kind: str, names: Sequence[str]) -> list[str]:
         """See `Source`."""
-        sizes: dict[str, int] = {}
-        for names in zfs.batches(snapshots):
-            process = await self._start(zfs.list_written(names))
+        lines: list[str] = []
+        for batch in zfs.batches(names):
+            process = await self._start(zfs.QUERIES[kind](batch))
             stdout, _ = await process.communicate()
-            sizes.update(parse_numbers(stdout.decode("utf-8")))
-        return sizes
+            lines += stdout.decode("utf-8").splitlines()
+        return lines
+
+    async def apply(self, operations: Sequence[Operation]) -> list[Result]:
+        """See `Source`."""
+        return await asyncio.to_thread(self._operations.apply, operations)
+
+    async def lock(self, run: str) -> None:
+        """See `Source`."""
+        self._lock = Lock(lock_name(run))
+        self._lock.acquire(run)
 
     async def send(self, stream: zfs.Stream) -> LocalSending:
         """See `Source`."""
@@ -115,6 +142,8 @@ class LocalSource:
 
     async def close(self) -> None:
         """See `Source`."""
+        if self._lock is not None:
+            self._lock.release()
 
     async def _list(self, arguments: tuple[str, ...], parser: InventoryParser) -> tuple[int, str]:
         process = await self._start(arguments)
@@ -216,22 +245,30 @@ class AgentSource:
         """See `Source`."""
         return self._endpoint.lost
 
-    async def inventory(self, recursive: bool) -> Inventory:
+    async def inventory(self, recursive: bool, *, holds: str = "", creation: bool = False) -> Inventory:
         """See `Source`."""
         self._control, hello = await self._endpoint.open()
         self.filters = hello.filters
         self._idle.append(self._control)
-        inventory = await self._endpoint.inventory(self._control, recursive)
+        inventory = await self._endpoint.inventory(self._control, recursive, holds=holds, creation=creation)
         if "" not in inventory:
             raise no_such_source(self.root, self.host)
         return inventory
 
-    async def written(self, snapshots: Sequence[str]) -> dict[str, int]:
+    async def query(self, kind: str, names: Sequence[str]) -> list[str]:
+        """See `Source`."""
+        with self._borrowed(await self._take()) as client:
+            return await client.query(kind, [name[len(self.root) :] for name in names])
+
+    async def apply(self, operations: Sequence[Operation]) -> list[Result]:
+        """See `Source`."""
+        with self._borrowed(await self._take()) as client:
+            return await client.apply(operations)
+
+    async def lock(self, run: str) -> None:
         """See `Source`."""
         assert self._control is not None  # the inventory came first
-        names = [child_of(self.root, name.partition("@")[0]) or "" for name in snapshots]
-        short = [f"{child}@{name.partition('@')[2]}" for child, name in zip(names, snapshots, strict=True)]
-        return parse_numbers("\n".join(await self._control.query("written", short)))
+        await self._control.lock(self.root, run)
 
     async def send(self, stream: zfs.Stream) -> AgentSending:
         """See `Source`."""
@@ -250,6 +287,13 @@ class AgentSource:
             self._idle.append(client)
         self._busy -= 1
         self._free.set()
+
+    @contextlib.contextmanager
+    def _borrowed(self, client: AgentClient) -> Iterator[AgentClient]:
+        try:
+            yield client
+        finally:
+            self.release(client if client.error is None else None)
 
     async def _take(self) -> AgentClient:
         """An agent that is free, or a new one; when there can be no more, wait for one."""

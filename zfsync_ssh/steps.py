@@ -16,15 +16,17 @@ UNWANTED = "unwanted"
 """Stands for a resume token that is not to be used; being none, it makes both sides drop the partial receive."""
 
 
-def with_decision(item: Item, decision: Decision, selection: Selection) -> Item:
-    """The item with ``decision``, and the streams for it."""
-    steps = tuple(_steps(item, decision, selection))
+def with_decision(item: Item, decision: Decision, selection: Selection, left_out: frozenset[int] = frozenset()) -> Item:
+    """The item with ``decision``, and the streams for it, without the snapshots of the GUIDs in ``left_out``."""
+    steps = tuple(_steps(item, decision, selection, left_out))
     if not steps and decision.kind in (NEW, CLONE, FULL):
         return item  # none of its snapshots was selected
     return replace(item, decision=decision, steps=steps)
 
 
-def _steps(item: Item, decision: Decision, selection: Selection) -> Iterator[Step]:
+def _steps(
+    item: Item, decision: Decision, selection: Selection, left_out: frozenset[int] = frozenset()
+) -> Iterator[Step]:
     """The streams that bring the target from the decision's base to the newest snapshot that is wanted."""
     dataset = item.source
     snapshots = dataset.snapshots
@@ -51,7 +53,7 @@ def _steps(item: Item, decision: Decision, selection: Selection) -> Iterator[Ste
         mark = next(bookmark for bookmark in dataset.bookmarks if bookmark.guid == decision.base)
         at = next(index for index, snapshot in enumerate(snapshots) if snapshot.createtxg > mark.createtxg) - 1
         base, base_guid = f"#{mark.name}", mark.guid
-    wanted = [index for index in wanted if index > at]
+    wanted = [index for index in wanted if index > at and snapshots[index].guid not in left_out]
     makes_clone = decision.kind == CLONE
     while wanted:
         # One stream takes all that follow each other; but a full one, one that makes a clone, or one from a bookmark

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from . import zfs
@@ -14,9 +13,11 @@ from .agent import AgentClient
 from .concurrency import task_group
 from .dataset import Host
 from .decision import REFUSED, UPTODATE, TargetState
+from .dispatch import Dispatch
 from .endpoint import Endpoint
 from .errors import AgentError, ConnectError, ZfsError, ZfsyncError
 from .events import Notice, Observer, Opened, Progress, SendEnded, SendStarted, Status
+from .item import Item, Step
 from .ledger import Ledger
 from .messages import (
     MAX_SYNC_BOOKMARKS,
@@ -30,10 +31,11 @@ from .messages import (
     Sync,
     trimmed,
 )
-from .plan import Item, Step, place_for, replan
-from .selection import Selection
+from .plan import place_for
+from .policy import Policy
 from .sending import Sending
 from .source import Source
+from .steps import replan
 from .throttle import Throttle
 
 PROGRESS_SECONDS = 0.2
@@ -72,39 +74,32 @@ class _Lane:
 
 
 class Workers:
-    """Sends items from ``source`` to ``target``, as fast as ``throttle`` allows.
-
-    ``present`` is the children in their own places there, and grows.
-    """
+    """Sends items from ``source`` to ``target``, as fast as ``throttle`` allows."""
 
     def __init__(
         self,
         source: Source,
         target: Endpoint,
         *,
-        present: set[str],
-        selection: Selection,
+        policy: Policy,
         throttle: Throttle | None,
         ledger: Ledger,
         observe: Observer,
     ) -> None:
         self._source = source
         self._target = target
-        self._selection = selection
+        self._policy = policy
         self._throttle = throttle
         self._ledger = ledger
         self._observe = observe
-        self._queue: collections.deque[Item] = collections.deque()
+        self._dispatch = Dispatch((), set(), policy)
+        self._settled = asyncio.Event()
         self._lanes: list[_Lane] = []
-        self.present = present
-        self.buffered: set[str] = set()
-        """Children that were received into the buffer."""
 
-    async def run(self, control: AgentClient, items: Iterable[Item], channels: int) -> None:
-        """Send ``items`` in their order, over up to ``channels`` channels, or ``control``'s when there is none."""
-        self._queue.extend(items)
-        self._ledger.expect(self._queue)
-        wanted = min(channels, len(self._queue))
+    async def run(self, control: AgentClient, dispatch: Dispatch, channels: int) -> None:
+        """Send all of ``dispatch``, over up to ``channels`` channels, or ``control``'s when there is none."""
+        self._dispatch = dispatch
+        wanted = min(channels, len(dispatch))
         clients = await self._target.open_many(wanted)
         self._observe(Opened(len(clients) or 1, wanted))
         if len(clients) < wanted:
@@ -123,7 +118,7 @@ class Workers:
         finally:
             ticker.cancel()
         errors = [lane.error for lane in self._lanes if lane.error is not None]
-        if errors and (self._target.lost or self._queue or len(errors) == len(self._lanes)):
+        if errors and (self._target.lost or len(self._dispatch) or len(errors) == len(self._lanes)):
             raise self._lost(errors[0])
         if self._source.lost:
             raise _connection_lost(self._source.host)
@@ -133,21 +128,31 @@ class Workers:
         return _connection_lost(self._target.host) if self._target.lost else error
 
     async def _work(self, lane: _Lane) -> None:
-        """Send one dataset after the other, always the next of the queue, until it is empty or the agent has gone."""
+        """Send one dataset after the other, always the next that can be, until none is left or the agent has gone."""
         sent: collections.deque[_Sent] = collections.deque()
-        while self._queue and lane.error is None:
+        while lane.error is None:
             if lane.client.error is not None:
                 lane.error = lane.client.error
                 break
-            sent.append(await self._send(lane, self._queue.popleft()))
-            if len(sent) > PIPELINE:
+            self._settled.clear()
+            item = self._dispatch.take()
+            if item is not None:
+                sent.append(await self._send(lane, item))
+                if len(sent) > PIPELINE:
+                    await self._settle(lane, sent.popleft())
+            elif sent:
                 await self._settle(lane, sent.popleft())
+            elif len(self._dispatch):
+                await self._settled.wait()  # until what the next one needs has arrived, or failed
+            else:
+                break
         while sent:
             await self._settle(lane, sent.popleft())
+        self._settled.set()
 
     async def _send(self, lane: _Lane, item: Item, fresh: bool = False) -> _Sent:
         """Send all streams of one dataset, without waiting for what the receiver makes of them."""
-        place = place_for(item, self._target.buffer, self.present)
+        place = place_for(item, self._target.buffer, self._dispatch.present)
         question = _question(item, place, None if fresh else item.state)
         sent = _Sent(item, place, lane.client.ask(question), time.monotonic())
         waits = place.startswith(self._target.buffer + "/")
@@ -166,7 +171,7 @@ class Workers:
         """Send one stream to its end, or until the receiver says that it has failed."""
         item, client = sent.item, lane.client
         stream = zfs.Stream(
-            item.source.name, step.to.name, step.base, item.source.encrypted, step.token, step.single, item.filter
+            item.source.name, step.to.name, step.base, item.raw, step.token, step.single, item.flags, item.filter
         )
         try:
             sending = await self._source.send(stream)
@@ -214,11 +219,9 @@ class Workers:
         elif failed is not None:
             self._fail(sent, failed.code, receive_failure(self._target.host, sent.item, sent.place, failed))
         else:
-            if sent.place == sent.item.target:
-                self.present.add(sent.item.child)
-            else:
-                self.buffered.add(sent.item.child)
+            self._dispatch.arrived(sent.item, sent.place)
             self._ledger.finish(sent.item, Status.SENT, bytes=sent.bytes, seconds=time.monotonic() - sent.started)
+            self._settled.set()
 
     async def _look_again(self, lane: _Lane, sent: _Sent) -> None:
         """The target was not as it was listed: ask what it is now, and try once more."""
@@ -229,13 +232,15 @@ class Workers:
         try:
             answer = await lane.client.ask(_question(item, sent.place, None))
             assert isinstance(answer, Answer)
-            changed = replan(item, answer.decision, answer.name, self._selection)
+            changed = replan(item, answer.decision, answer.name, self._policy)
         except AgentError as error:
             lane.error = error
             self._fail(sent, "lost", str(self._lost(error)))
             return
         if answer.decision.kind == UPTODATE:
+            self._dispatch.arrived(changed, answer.name)
             self._ledger.finish(changed, Status.UP_TO_DATE)
+            self._settled.set()
         elif answer.decision.kind == REFUSED:
             message = f"{self._target.host.at(answer.name)} has changed during the run: {answer.decision.why}."
             self._fail(replace(sent, item=changed), "diverged", message)
@@ -251,6 +256,8 @@ class Workers:
 
     def _fail(self, sent: _Sent, code: str, message: str) -> None:
         seconds = time.monotonic() - sent.started
+        self._dispatch.failed(sent.item)
+        self._settled.set()
         self._ledger.finish(sent.item, Status.FAILED, code=code, message=message, bytes=sent.bytes, seconds=seconds)
 
 
@@ -258,7 +265,19 @@ def _question(item: Item, place: str, known: TargetState | None) -> Sync:
     needed = {step.base_guid for step in item.steps}
     snapshots = trimmed(item.source.snapshots, needed, MAX_SYNC_SNAPSHOTS)
     bookmarks = trimmed(item.source.bookmarks, needed, MAX_SYNC_BOOKMARKS)
-    return Sync(item.child, item.source.kind, place, snapshots, bookmarks, known, item.source.encrypted)
+    return Sync(
+        item.child,
+        item.source.kind,
+        place,
+        snapshots,
+        bookmarks,
+        known,
+        item.raw,
+        item.origin.at if item.origin else "",
+        item.origin.guid if item.origin else 0,
+        item.properties,
+        item.excluded,
+    )
 
 
 def _connection_lost(host: Host) -> ConnectError:

@@ -81,8 +81,8 @@ def list_snapshots(roots: Sequence[str], recursive: bool = True, creation: bool 
 
 
 def list_existing(names: Iterable[str]) -> Tuple[str, ...]:
-    """Which of ``names`` exist."""
-    return ("list", "-H", "-d0", "-t", "filesystem,volume", "-o", "name", *names)
+    """Which of ``names`` exist, and how many bytes each may still take."""
+    return ("list", "-Hp", "-d0", "-t", "filesystem,volume", "-o", "name,available", *names)
 
 
 def list_written(snapshots: Iterable[str]) -> Tuple[str, ...]:
@@ -90,8 +90,42 @@ def list_written(snapshots: Iterable[str]) -> Tuple[str, ...]:
     return ("list", "-Hp", "-t", "snapshot", "-o", "name,written", *snapshots)
 
 
-QUERIES: Dict[str, Callable[[List[str]], Tuple[str, ...]]] = {"written": list_written}
+def list_iv_sets(names: Iterable[str]) -> Tuple[str, ...]:
+    """The IV set of each snapshot or bookmark: the same where one was received raw from the other."""
+    return ("list", "-Hp", "-t", "snapshot,bookmark", "-o", "name,ivsetguid", *names)
+
+
+def list_own_properties(names: Iterable[str]) -> Tuple[str, ...]:
+    """The properties that were set on each of these datasets, or received with it."""
+    return ("get", "-Hp", "-t", "filesystem,volume", "-s", "local,received", "-o", "name,property,value", "all", *names)
+
+
+def list_all_holds(root: str) -> Tuple[str, ...]:
+    """As `list_holds`, for all snapshots in the tree of ``root``."""
+    return ("list", "-Hpr", "-t", "snapshot", "-o", "name,userrefs", root)
+
+
+def holds_of(snapshots: Iterable[str]) -> Tuple[str, ...]:
+    """The holds of ``snapshots``: name, tag and time."""
+    return ("holds", "-Hp", *snapshots)
+
+
+QUERIES: Dict[str, Callable[[List[str]], Tuple[str, ...]]] = {
+    "written": list_written,
+    "iv-sets": list_iv_sets,
+    "own-properties": list_own_properties,
+    "hold-counts": lambda roots: list_all_holds(roots[0]),
+    "holds": holds_of,
+}
 """What may be asked about datasets or snapshots of a tree, and the command line that tells it."""
+
+FEATURES_QUERY = "features"
+"""What may be asked about the pool of a tree: whether it has each feature, by `list_features`."""
+
+
+def list_features(pool: str) -> Tuple[str, ...]:
+    """The command line, of `zpool`, that tells which features ``pool`` has."""
+    return ("get", "-Hp", "-o", "property,value", "all", pool)
 
 
 class Stream(NamedTuple):
@@ -218,16 +252,6 @@ def release(tag: str, snapshots: Sequence[str], recursive: bool = False) -> Tupl
 def list_holds(snapshots: Iterable[str]) -> Tuple[str, ...]:
     """How many holds each of ``snapshots`` has. (`zfs holds` would say which, but is slow for many.)"""
     return ("list", "-Hp", "-t", "snapshot", "-o", "name,userrefs", *snapshots)
-
-
-def list_all_holds(root: str) -> Tuple[str, ...]:
-    """As `list_holds`, for all snapshots in the tree of ``root``."""
-    return ("list", "-Hpr", "-t", "snapshot", "-o", "name,userrefs", root)
-
-
-def holds_of(snapshots: Iterable[str]) -> Tuple[str, ...]:
-    """The holds of ``snapshots``: name, tag and time."""
-    return ("holds", "-Hp", *snapshots)
 
 
 def list_guids(names: Iterable[str]) -> Tuple[str, ...]:

@@ -10,6 +10,7 @@ from zfsync_ssh.errors import AgentError, UsageError, ZfsError
 from zfsync_ssh.events import Ended, Event, Opened, Status
 from zfsync_ssh.jobs import clean_buffer
 from zfsync_ssh.orchestrator import Options, Replication
+from zfsync_ssh.policy import Policy
 from zfsync_ssh.selection import Selection
 from zfsync_ssh.source import LocalSource
 
@@ -61,7 +62,7 @@ async def test_a_missing_pool_is_said_and_nothing_done(pair: Pair) -> None:
 async def test_streams_of_one_dataset_are_not_all_sent_ahead_of_their_results(pair: Pair) -> None:
     for number in range(150):
         pair.sender.snapshot(f"src/tree@{'ab'[number % 2]}{number}")
-    assert await pair.push(selection=Selection(snapshots=("a*",))) == 0
+    assert await pair.push(policy=Policy(selection=Selection(snapshots=("a*",)))) == 0
     assert len(pair.receiver.guids("dst/tree")[""]) == 75
 
 
@@ -97,7 +98,7 @@ async def test_a_partial_receive_on_a_dataset_that_is_up_to_date_is_dropped(pair
 async def test_a_selection_of_nothing_is_refused(pair: Pair) -> None:
     tree(pair)
     with pytest.raises(UsageError, match="Nothing of src/tree is selected"):
-        await pair.push(selection=Selection(include=("nowhere",)))
+        await pair.push(policy=Policy(selection=Selection(include=("nowhere",))))
 
 
 async def test_what_waits_for_another_target_in_a_shared_buffer_stays(pair: Pair) -> None:

@@ -115,7 +115,14 @@ def test_what_is_not_of_the_buffer_does_not_wait(name: str) -> None:
 def test_a_property_that_is_no_name_below_the_target_makes_it_a_stranger() -> None:
     for path in ("a", "/a", "p/t", "p/tx/a"):
         assert child_waiting("p/t", BUFFER, f"{BUFFER}/2F61", path) is None
-    assert child_waiting("p/t", BUFFER, f"{BUFFER}/2F61/x", "p/t/b") is None
+
+
+def test_what_lies_below_one_that_waits_waits_with_it_and_goes_along() -> None:
+    assert child_waiting("p/t", BUFFER, f"{BUFFER}/2F61/x", "p/t/b") == "/b/x"
+    waiting = {"/b": f"{BUFFER}/2F61", "/b/x": f"{BUFFER}/2F61/x", "/b/x/y": f"{BUFFER}/2F62"}
+    moves, stuck = rename_plan("p/t", waiting, [""])
+    assert moves == [Move("/b", f"{BUFFER}/2F61"), Move("/b/x/y", f"{BUFFER}/2F62")]
+    assert stuck == []
 
 
 # ---- the plan that empties it ----------------------------------------------------------------------------------------

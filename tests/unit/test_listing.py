@@ -14,7 +14,7 @@ from zfsync_ssh.dataset import Bookmark, Dataset, Inventory, Snapshot
 from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_numbers
 
 # As OpenZFS 2.3 prints them.
-DATASET_ROW = "p/a/b\tfilesystem\t14133053774265923717\t26274816\t-\t-\toff\toff\t-\t-\t-"
+DATASET_ROW = "p/a/b\tfilesystem\t14133053774265923717\t26274816\t-\t-\toff\ton\t-\t-\t-\t4096\t99\t-\t-\tLec\t-\t-"
 SNAPSHOT_ROW = "p/a/b@1\t8370277833477533805\t190"
 BOOKMARK_ROW = "p/a/b#bm\t8370277833477533805\t190"
 
@@ -29,9 +29,16 @@ def row(
     compression: str = "off",
     placeholder: str = "-",
     path: str = "-",
+    written: str = "0",
+    root: str = "-",
+    key: str = "-",
+    stream: str = "-",
+    aside: str = "-",
+    gone: str = "-",
 ) -> str:
     """One row of `list_datasets`."""
-    return "\t".join((name, kind, "7", "100", token, origin, encryption, compression, placeholder, "-", path))
+    values = (kind, "7", "100", token, origin, encryption, compression, placeholder, "-", path)
+    return "\t".join((name, *values, written, "99", root, key, stream, aside, gone))
 
 
 def parsed(*lines: str, root: str = "p/a", buffer: str = "p/a.zfsyncbuffer") -> Inventory:
@@ -49,7 +56,8 @@ def test_real_rows_are_read() -> None:
     assert inventory.root == "p/a"
     assert inventory.datasets == {
         "/b": Dataset(
-            "p/a/b", "filesystem", 14133053774265923717, 26274816,
+            "p/a/b", "filesystem", 14133053774265923717, 26274816, compressed=True, written=4096,
+            available=99, stream="Lec",
             snapshots=(Snapshot("1", 8370277833477533805, 190),),
             bookmarks=(Bookmark("bm", 8370277833477533805, 190),),
         )
@@ -58,10 +66,31 @@ def test_real_rows_are_read() -> None:
 
 
 def test_every_column_has_its_place() -> None:
-    volume = parsed(row("p/a/v", kind="volume", token="1-2-3-4", origin="p/x@y", encryption="aes-256-gcm")).datasets[
-        "/v"
-    ]
-    assert volume == Dataset("p/a/v", "volume", 7, 100, "1-2-3-4", "p/x@y", encrypted=True)
+    line = row(
+        "p/a/v", kind="volume", token="1-2-3-4", origin="p/x@y", encryption="aes-256-gcm", written="5", root="p/a",
+        key="available", stream="raw", aside="p/a/v", gone="2026-01-31T00:00:00Z",
+    )  # fmt: skip
+    assert parsed(line).datasets["/v"] == Dataset(
+        "p/a/v", "volume", 7, 100, "1-2-3-4", "p/x@y", encrypted=True, written=5, available=99, encryption_root="p/a",
+        key_loaded=True, stream="raw", aside=True, gone="2026-01-31T00:00:00Z",
+    )  # fmt: skip
+
+
+def test_the_property_that_tells_of_holds_may_follow_and_nothing_else() -> None:
+    parser = InventoryParser("p/a", holds=True)
+    parser.feed(row("p/a") + "\tzfsync:b:p/t:1")
+    assert parser.finish().datasets[""].holds == "zfsync:b:p/t:1"
+    with pytest.raises(ValueError, match="a row of 18 columns, not 19"):
+        parser.feed(row("p/a"))
+
+
+def test_the_time_of_a_snapshot_is_read_where_it_was_asked_for() -> None:
+    parser = InventoryParser("p/a", creation=True)
+    parser.feed(row("p/a"))
+    parser.feed("p/a@1\t5\t10\t1700000000")
+    assert parser.finish().datasets[""].snapshots == (Snapshot("1", 5, 10, 0, 1700000000),)
+    with pytest.raises(ValueError, match="a row of 3 columns"):
+        parser.feed("p/a@1\t5\t10")
 
 
 @pytest.mark.parametrize(("compression", "compressed"), [("off", False), ("on", True), ("lz4", True), ("zstd-3", True)])
@@ -114,7 +143,7 @@ def test_odd_names_are_read_as_they_are(child: str, snapshot: str) -> None:
 
 def test_a_snapshot_whose_dataset_has_gone_meanwhile_is_left_out() -> None:
     assert parsed(row("p/a"), "p/a/gone@1\t1\t2", "p/a/gone#1\t1\t2").datasets == {
-        "": Dataset("p/a", "filesystem", 7, 100)
+        "": Dataset("p/a", "filesystem", 7, 100, available=99)
     }
 
 
@@ -200,7 +229,7 @@ def test_the_buffer_itself_is_known_and_whether_it_is_ours() -> None:
     name = "p/a.zfsyncbuffer"
     for placeholder, ours in ((name, True), ("-", False)):
         inventory = parsed(row("p/a"), row(name, placeholder=placeholder), row(f"{name}/2F61", placeholder=placeholder))
-        assert inventory.buffer == Dataset(name, "filesystem", 7, 100, placeholder=ours)
+        assert inventory.buffer == Dataset(name, "filesystem", 7, 100, placeholder=ours, available=99)
         assert list(inventory.datasets) == [""]
         assert not inventory.buffered["/a"].placeholder
 

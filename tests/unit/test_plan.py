@@ -15,7 +15,9 @@ from zfsync_ssh.buffer import decode
 from zfsync_ssh.dataset import FILESYSTEM, VOLUME, Dataset, Host, Inventory, Snapshot, parent_of
 from zfsync_ssh.decision import FULL, INCREMENTAL, NEW, REFUSED, RESUME, UPTODATE, Decision, newest_common
 from zfsync_ssh.errors import RemoteProtocolError, UsageError, ZfsError
-from zfsync_ssh.plan import Item, Plan, make_plan, place_for, replan, snapshots_to_send, with_estimates
+from zfsync_ssh.item import Item
+from zfsync_ssh.plan import Plan, make_plan, place_for, snapshots_needed, with_estimates
+from zfsync_ssh.steps import replan
 
 ROOT = "dst/tree"
 BUFFER = "dst/tree.zfsyncbuffer"
@@ -157,40 +159,44 @@ def test_a_target_that_is_ahead_says_what_would_be_lost_and_how() -> None:
     item = refusal(dataset(SOURCE), dataset("@a,1 @x,98 @y,99"))
     assert item.code == "diverged"
     assert item.problem == (
-        "there:dst/tree has 2 snapshots after @a, the newest in common, that src/tree has not (newest: @y): "
-        "keep them by renaming the dataset there, or lose them there with 'zfs rollback -r dst/tree@a'."
+        "there:dst/tree has 2 snapshots from @x to @y after @a, the newest in common, that src/tree has not: "
+        "--on-divergence set-aside keeps them by renaming the dataset there and goes on from @a, rollback loses them, "
+        "replace loses all of the dataset and sends it in full."
     )
 
 
-def test_one_snapshot_ahead_is_one_snapshot() -> None:
-    assert "has 1 snapshot after @c, the newest in common" in refusal(dataset(SOURCE), dataset("@c,3 @d,4")).problem
+def test_one_snapshot_ahead_is_named_and_what_was_written_since_is_told() -> None:
+    there = dataset("@c,3 @d,4")._replace(written=12345)
+    assert "has @d after @c, the newest in common, that src/tree has not, and 12,345 bytes written since: " in (
+        refusal(dataset(SOURCE), there).problem
+    )
 
 
 def test_the_same_name_with_another_guid_is_said() -> None:
     item = refusal(dataset(SOURCE), dataset("@a,1 @b,99"))
-    assert "(newest: @b, of which @b has the name but not the GUID of one here)" in item.problem
+    assert "has not, of which @b has the name but not the GUID of one here: " in item.problem
 
 
 def test_a_target_that_is_no_copy_is_to_be_renamed() -> None:
     item = refusal(dataset(SOURCE), dataset("@x,98 @y,99"))
     assert item.code == "diverged"
     assert item.problem == (
-        "there:dst/tree has no snapshot in common with src/tree: "
-        "rename it there, or choose another target, and a full copy will be made."
+        "there:dst/tree has no snapshot in common with src/tree: choose another target; "
+        "--on-divergence set-aside renames it there, replace destroys it, and a full copy is made."
     )
 
 
 def test_a_target_that_only_has_the_same_names_is_no_copy() -> None:
     item = refusal(dataset(SOURCE), dataset("@a,98 @b,99"))
-    assert "with src/tree (@b exists on both, but with different GUIDs): rename it there" in item.problem
+    assert "with src/tree (@b exists on both, but with different GUIDs): choose another target; " in item.problem
 
 
 def test_an_empty_dataset_that_is_not_ours_is_not_filled() -> None:
     item = refusal(dataset(SOURCE), dataset(""))
     assert item.code == "diverged"
     assert item.problem == (
-        "there:dst/tree exists but has no snapshot, so it is no copy of src/tree: "
-        "rename it or, if it is empty, destroy it there, or choose another target."
+        "there:dst/tree exists but has no snapshot, so it is no copy of src/tree: destroy it there if it is empty, "
+        "or choose another target; --on-divergence set-aside renames it, replace destroys it, and a full copy is made."
     )
 
 
@@ -198,7 +204,7 @@ def test_an_empty_dataset_that_is_not_ours_is_not_filled() -> None:
 def test_a_volume_is_no_filesystem(mine: str, other: str) -> None:
     item = refusal(dataset(SOURCE, kind=mine), dataset("@a,1", kind=other))
     assert item.code == "exists"
-    assert item.problem == f"there:dst/tree is a {other} and src/tree a {mine}: rename one of them."
+    assert item.problem.startswith(f"there:dst/tree is a {other} and src/tree a {mine}: rename one of them; ")
 
 
 def test_a_name_that_would_be_too_long_is_refused_before_anything_is_sent() -> None:
@@ -223,9 +229,9 @@ def test_every_refusal_names_the_dataset_the_host_and_a_way_out(pair: Histories)
     if item.problem:
         assert item.problem.startswith("there:dst/tree ")
         assert "src/tree" in item.problem
-        assert "rename it" in item.problem or "renaming the dataset" in item.problem
+        assert "set-aside" in item.problem
         common = newest_common(pair.source, pair.target)
-        assert (f"rollback -r dst/tree@{common.name}'" if common else "choose another target") in item.problem
+        assert (f"goes on from @{common.name}, rollback" if common else "choose another target") in item.problem
 
 
 # ---- the whole tree --------------------------------------------------------------------------------------------------
@@ -372,9 +378,9 @@ def lineage(child: str) -> list[str]:
 # ---- sizes and order -------------------------------------------------------------------------------------------------
 
 
-def test_the_estimate_is_what_the_snapshots_to_send_have_written() -> None:
+def test_the_estimate_is_what_the_snapshots_needed_have_written() -> None:
     plan = planned(tree("src/tree", root="@a,1 @b,2", a="@a,3 @b,4 @c,5", b="@x,6"), tree(ROOT, root="@a,1", b="@x,6"))
-    assert snapshots_to_send(plan) == ["src/tree@b", "src/tree/a@a", "src/tree/a@b", "src/tree/a@c"]
+    assert snapshots_needed(plan) == ["src/tree@a", "src/tree@b", "src/tree/a@a", "src/tree/a@b", "src/tree/a@c"]
     written = {"src/tree@a": 1, "src/tree@b": 20, "src/tree/a@a": 300, "src/tree/a@c": 4000}
     estimated = with_estimates(plan, written)
     assert [item.estimate for item in estimated.items] == [20, 4300, 0]

@@ -285,7 +285,7 @@ PING, END, LOCK, SYNC_NUMBER, APPLY = 11, 8, 2, 5, 4
         (APPLY, {"operations": {}}, "operations is not a list"),
         (APPLY, {"operations": [{"verb": "x", "name": "y"}]}, "operations is not a list"),
         (APPLY, {"operations": [["buffer"]]}, "missing"),
-        (APPLY, {"operations": [["buffer", "p/t", "more"]]}, "too many fields"),
+        (APPLY, {"operations": [["buffer", "p/t", [], "more"]]}, "too many fields"),
         (APPLY, {"operations": [["buffer", 1]]}, "name is not str"),
         (SYNC_NUMBER, {"child": "", "kind": "", "name": "", "snapshots": [["a", -1, 1]]}, "guid is not an unsigned"),
         (SYNC_NUMBER, {"child": "", "kind": "", "name": "", "snapshots": [], "known": []}, "missing"),

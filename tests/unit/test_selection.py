@@ -10,7 +10,9 @@ from tests.unit.dsl import dataset
 from zfsync_ssh.dataset import Dataset, Host, Inventory
 from zfsync_ssh.decision import INCREMENTAL, UPTODATE
 from zfsync_ssh.errors import UsageError
-from zfsync_ssh.plan import Item, make_plan
+from zfsync_ssh.item import Item
+from zfsync_ssh.plan import make_plan
+from zfsync_ssh.policy import Policy
 from zfsync_ssh.selection import EVERYTHING, Selection
 
 
@@ -46,7 +48,9 @@ def test_a_pattern_that_is_none_is_refused_at_once() -> None:
 
 def item(source: Dataset, target: Dataset | None, selection: Selection) -> Item:
     there = Inventory("dst", {"": target} if target else {}, ancestors=("dst",))
-    return make_plan(Inventory("src", {"": source}), there, host=Host("there"), selection=selection).items[0]
+    return make_plan(
+        Inventory("src", {"": source}), there, host=Host("there"), policy=Policy(selection=selection)
+    ).items[0]
 
 
 def streams(item: Item) -> list[str]:

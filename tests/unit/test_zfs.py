@@ -13,11 +13,12 @@ from zfsync_ssh import zfs
 from zfsync_ssh.blame import Failed
 from zfsync_ssh.dataset import FILESYSTEM, VOLUME
 from zfsync_ssh.errors import UsageError
-from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Stream, batches, blamed, classify, reason
+from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Reception, Stream, batches, blamed, classify, reason
 
 COLUMNS = (
     "name,type,guid,used,receive_resume_token,origin,encryption,compression,"
-    "zfsync:placeholder,zfsync:exclude,zfsync:path"
+    "zfsync:placeholder,zfsync:exclude,zfsync:path,"
+    "written,available,encryptionroot,keystatus,zfsync:stream,zfsync:aside,zfsync:gone"
 )
 
 
@@ -29,23 +30,37 @@ COLUMNS = (
     [
         (zfs.list_datasets(["p/a", "p/b"]), f"list -Hp -r -t filesystem,volume -o {COLUMNS} p/a p/b"),
         (zfs.list_datasets(["p/a"], recursive=False), f"list -Hp -d0 -t filesystem,volume -o {COLUMNS} p/a"),
+        (zfs.list_datasets(["p/a"], holds="x:y"), f"list -Hp -r -t filesystem,volume -o {COLUMNS},x:y p/a"),
+        (
+            zfs.list_snapshots(["p/a"], creation=True),
+            "list -Hp -r -t snapshot,bookmark -o name,guid,createtxg,creation p/a",
+        ),
         (zfs.list_snapshots(["p/a", "p/b"]), "list -Hp -r -t snapshot,bookmark -o name,guid,createtxg p/a p/b"),
         (zfs.list_snapshots(["p/a"], False), "list -Hp -d1 -t snapshot,bookmark -o name,guid,createtxg p/a"),
-        (zfs.list_existing(["p", "p/a"]), "list -H -d0 -t filesystem,volume -o name p p/a"),
+        (zfs.list_existing(["p", "p/a"]), "list -Hp -d0 -t filesystem,volume -o name,available p p/a"),
         (zfs.list_written(["p/a@1", "p/a@2"]), "list -Hp -t snapshot -o name,written p/a@1 p/a@2"),
-        (zfs.send(Stream("p/a", "2")), "send -L -e -c p/a@2"),
-        (zfs.send(Stream("p/a", "2", "@1")), "send -L -e -c -I @1 p/a@2"),
-        (zfs.send(Stream("p/a", "2", "#1")), "send -L -e -c -i #1 p/a@2"),
+        (zfs.send(Stream("p/a", "2")), "send p/a@2"),
+        (zfs.send(Stream("p/a", "2", flags="cL")), "send -L -c p/a@2"),
+        (zfs.send(Stream("p/a", "2", "p/b@1", single=True, flags="Lec")), "send -L -e -c -i p/b@1 p/a@2"),
+        (zfs.send(Stream("p/a", "2", "@1", flags="Lec")), "send -L -e -c -I @1 p/a@2"),
+        (zfs.send(Stream("p/a", "2", "#1", flags="Lec")), "send -L -e -c -i #1 p/a@2"),
         (zfs.send(Stream("p/a", "2", raw=True)), "send -w p/a@2"),
         (zfs.send(Stream("p/a", "2", "@1", raw=True)), "send -w -I @1 p/a@2"),
         (zfs.send(Stream("p/a", "2", "#1", raw=True)), "send -w -i #1 p/a@2"),
         (zfs.send(Stream("p/a", "2", "@1", raw=True, token="1-2-3-4")), "send -t 1-2-3-4"),
-        (zfs.receive("p/t"), "receive -s -u -x mountpoint -x canmount -x sharenfs -x sharesmb p/t"),
-        (zfs.receive("p/t", filesystem=False), "receive -s -u p/t"),
-        (zfs.receive("p/t", force=True), "receive -s -u -F -x mountpoint -x canmount -x sharenfs -x sharesmb p/t"),
+        (zfs.receive("p/t", Reception()), "receive -s -u -x mountpoint -x canmount -x sharenfs -x sharesmb p/t"),
+        (zfs.receive("p/t", Reception(filesystem=False)), "receive -s -u p/t"),
         (
-            zfs.receive("p/t", [("canmount", "noauto"), ("readonly", "on")], True),
+            zfs.receive("p/t", Reception(force=True)),
+            "receive -s -u -F -x mountpoint -x canmount -x sharenfs -x sharesmb p/t",
+        ),
+        (
+            zfs.receive("p/t", Reception((("canmount", "noauto"), ("readonly", "on")), force=True)),
             "receive -s -u -F -o canmount=noauto -o readonly=on -x mountpoint -x sharenfs -x sharesmb p/t",
+        ),
+        (
+            zfs.receive("p/t", Reception((("canmount", "on"),), ("atime",), "p/b@1")),
+            "receive -s -u -o canmount=on -x mountpoint -x sharenfs -x sharesmb -x atime -o origin=p/b@1 p/t",
         ),
         (zfs.abort_receive("p/t"), "receive -A p/t"),
         (zfs.create("p/t", []), "create -u p/t"),
@@ -53,6 +68,19 @@ COLUMNS = (
         (zfs.rename("p/x", "p/t", FILESYSTEM), "rename -u p/x p/t"),
         (zfs.rename("p/x", "p/t", VOLUME), "rename p/x p/t"),
         (zfs.inherit("zfsync:path", ["p/a", "p/b"]), "inherit zfsync:path p/a p/b"),
+        (zfs.set_properties([("a:b", "c"), ("d", "e")], ["p/a", "p/b"]), "set a:b=c d=e p/a p/b"),
+        (zfs.rollback("p/a@1"), "rollback -r p/a@1"),
+        (zfs.promote("p/a"), "promote p/a"),
+        (zfs.inherit_key("p/a"), "change-key -i p/a"),
+        (zfs.list_snapshot_names("p/a"), "list -H -d1 -t snapshot -o name p/a"),
+        (zfs.list_iv_sets(["p/a@1"]), "list -Hp -t snapshot,bookmark -o name,ivsetguid p/a@1"),
+        (zfs.list_all_holds("p/a"), "list -Hpr -t snapshot -o name,userrefs p/a"),
+        (zfs.holds_of(["p/a@1"]), "holds -Hp p/a@1"),
+        (zfs.list_features("p"), "get -Hp -o property,value all p"),
+        (
+            zfs.list_own_properties(["p/a"]),
+            "get -Hp -t filesystem,volume -s local,received -o name,property,value all p/a",
+        ),
         (zfs.destroy_empty("p/t"), "destroy p/t"),
         (zfs.hold("tag", ["p@1", "p/a@1"]), "hold tag p@1 p/a@1"),
         (zfs.hold("tag", ["p@1"], recursive=True), "hold -r tag p@1"),
@@ -74,7 +102,7 @@ def test_a_command_line_is_exactly_this(arguments: tuple[str, ...], line: str) -
 
 
 def test_a_name_with_spaces_is_one_argument() -> None:
-    received = zfs.receive("p/a b", [("zfsync:path", "p/a b")], filesystem=False)
+    received = zfs.receive("p/a b", Reception((("zfsync:path", "p/a b"),), filesystem=False))
     assert received[-3:] == ("-o", "zfsync:path=p/a b", "p/a b")
     assert zfs.send(Stream("p/a b", "x y", "@u v"))[-2:] == ("@u v", "p/a b@x y")
 
@@ -83,7 +111,8 @@ def test_a_name_with_spaces_is_one_argument() -> None:
 def test_a_name_is_never_taken_for_an_option(one: str, other: str) -> None:
     lines = (
         zfs.list_datasets([one]), zfs.list_snapshots([one]), zfs.list_existing([one]), zfs.list_written([one + "@-x"]),
-        zfs.send(Stream(one, "-x")), zfs.send(Stream(one, "-x", "@-y")), zfs.receive(one), zfs.abort_receive(one),
+        zfs.send(Stream(one, "-x")), zfs.send(Stream(one, "-x", "@-y")), zfs.receive(one, Reception()),
+        zfs.abort_receive(one), zfs.set_properties([("a:b", "-c")], [one]), zfs.rollback(one + "@-x"), zfs.promote(one),
         zfs.create(one, [("canmount", "off")]), zfs.rename(one, other, VOLUME), zfs.inherit("zfsync:path", [one]),
         zfs.destroy_empty(one),
     )  # fmt: skip

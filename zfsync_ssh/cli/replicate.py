@@ -1,14 +1,30 @@
-"""The commands that bring one tree up to date with another: push and pull."""
+"""The commands that bring one tree up to date with another: push, pull, and restore, the way back."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from ..compression import CHOICES, NONE
 from ..dataset import child_of
 from ..errors import UsageError
 from .location import Location, parse_location
-from .wiring import EXIT_CODES, Commands, add_target, buffer_of, endpoint_at, owner, run_job, source_at
+from .options import (
+    add_choosing,
+    add_target_choices,
+    add_transfer,
+    options_of,
+    policy_of,
+    question,
+    someone_to_ask,
+)
+from .wiring import EXIT_CODES, Commands, add_target, buffer_of, endpoint_at, run_job, source_at
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from ..events import Observer
+    from ..policy import Policy
 
 PUSH_EXAMPLES = """\
 examples:
@@ -25,14 +41,22 @@ examples:
   zfsync pull --dry-run root@web.example.org:tank/data pool/web
 """
 
+_RESTORE_EXAMPLES = """\
+examples:
+  zfsync restore backup:pool/data tank/data             # what is missing here, up to the newest snapshot there
+  zfsync restore backup:pool/data @monday tank/data-old # as it was on monday, beside what there is
+  zfsync restore --on-divergence set-aside backup:pool/data @monday tank/data
+"""
+
 _WHAT = (
     "Sends SOURCE and every dataset below it: full where the target has none, else all snapshots after the newest "
-    "one in common, known by its GUID. Nothing at the target is ever destroyed or rolled back."
+    "one in common, known by its GUID. Nothing of yours at the target is destroyed or rolled back, unless an option "
+    "says so."
 )
 
 
 def add(commands: Commands) -> None:
-    """Add both to the program's commands."""
+    """Add all three to the program's commands."""
     push = commands.add_parser(
         "push",
         help="bring a tree of datasets on another host up to date",
@@ -42,8 +66,7 @@ def add(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     push.add_argument("source", metavar="SOURCE", help="the dataset to send, e.g. tank/data; [USER@]HOST:SOURCE too")
-    add_target(push, "TARGET", "where to, e.g. backup:pool/data; a dataset on this machine too")
-    _add_choices(push)
+    _add_rest(push, "where to, e.g. backup:pool/data; a dataset on this machine too")
     push.set_defaults(run=_push)
 
     pull = commands.add_parser(
@@ -54,47 +77,37 @@ def add(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     pull.add_argument("source", metavar="[USER@]HOST:SOURCE", help="host and dataset to send, e.g. web:tank/data")
-    add_target(pull, "TARGET", "dataset on this machine to bring up to date, e.g. pool/web")
-    _add_choices(pull)
+    _add_rest(pull, "dataset on this machine to bring up to date, e.g. pool/web")
     pull.set_defaults(run=_pull)
 
+    restore = commands.add_parser(
+        "restore",
+        help="bring a tree of datasets back from its copy",
+        description="Sends the copy BACKUP and every dataset below it back to TARGET, to be worked with: it can be "
+        "written to, and is mounted by 'zfs mount -a'. With @SNAPSHOT each dataset comes as it was then, and those "
+        "that have no snapshot of that name stay away. What is at the target already is never overwritten, unless an "
+        "option says so.",
+        epilog=f"{_RESTORE_EXAMPLES}\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    restore.add_argument("source", metavar="BACKUP", help="the copy, e.g. backup:pool/data; one on this machine too")
+    restore.add_argument(
+        "snapshot", metavar="@SNAPSHOT", nargs="?", default="", help="go no further than this snapshot"
+    )
+    _add_rest(restore, "where to, e.g. tank/data")
+    restore.set_defaults(run=_restore)
 
-def _add_choices(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--channels", type=int, default=4, metavar="N", help="datasets in flight at once over the one connection (4)"
-    )
-    parser.add_argument(
-        "--rate-limit",
-        metavar="RATE",
-        help="bytes per second that all streams together may take at most, e.g. 50M; K, M and G are 2^10, 2^20, 2^30",
-    )
-    parser.add_argument(
-        "--compress",
-        choices=CHOICES,
-        default=NONE,
-        help="compress the streams of datasets that ZFS itself does not compress, where both ends have the program; "
-        "auto: zstd, or else lz4, or else none (none)",
-    )
-    choose = parser.add_argument_group(
-        "choosing (globs, in which * stands for anything, or regular expressions after re:; repeatable)"
-    )
-    choose.add_argument(
-        "--include", action="append", default=[], metavar="PATTERN", help="datasets, relative to SOURCE"
-    )
-    choose.add_argument(
-        "--exclude", action="append", default=[], metavar="PATTERN", help="datasets to leave out, with all below them"
-    )
-    choose.add_argument("--snapshots", action="append", default=[], metavar="PATTERN", help="snapshots by their names")
-    choose.add_argument("--exclude-snapshots", action="append", default=[], metavar="PATTERN", help="... to leave out")
-    choose.add_argument(
-        "--no-intermediates", action="store_true", help="of each dataset only the newest snapshot, none in between"
-    )
-    parser.add_argument("--no-recursive", action="store_true", help="SOURCE alone, without the datasets below it")
-    parser.add_argument("-n", "--dry-run", action="store_true", help="show what would be sent, and why; change nothing")
+
+def _add_rest(parser: argparse.ArgumentParser, target: str) -> None:
+    add_target(parser, "TARGET", target)
+    add_transfer(parser)
+    add_choosing(parser)
+    add_target_choices(parser)
 
 
 def _push(arguments: argparse.Namespace) -> int:
-    return _replicate(arguments, parse_location(arguments.source), parse_location(arguments.target))
+    places = parse_location(arguments.source), parse_location(arguments.target)
+    return _replicate(arguments, *places, policy_of(arguments))
 
 
 def _pull(arguments: argparse.Namespace) -> int:
@@ -103,34 +116,41 @@ def _pull(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{arguments.source!r} names no host to pull from: give [USER@]HOST:SOURCE.")
     if target.host:
         raise UsageError(f"{arguments.target!r} names a host: pull is to this machine, push goes between any two.")
-    return _replicate(arguments, source, target)
+    return _replicate(arguments, source, target, policy_of(arguments))
 
 
-def _replicate(arguments: argparse.Namespace, source: Location, target: Location) -> int:
-    from ..orchestrator import Options, Replication
-    from ..selection import Selection
-    from ..throttle import parse_rate
+def _restore(arguments: argparse.Namespace) -> int:
+    snapshot = arguments.snapshot
+    if snapshot and (not snapshot.startswith("@") or len(snapshot) < 2):
+        raise UsageError(f"{snapshot!r} is no snapshot: give @NAME, between the copy and where it is to go.")
+    places = parse_location(arguments.source), parse_location(arguments.target)
+    # A bookmark would tie the copy to what was restored from it, which goes its own way from now on.
+    policy = policy_of(arguments, until=snapshot[1:], usable=True)
+    return _replicate(arguments, *places, replace(policy, bookmark=False))
 
-    if arguments.channels < 1:
-        raise UsageError(f"--channels {arguments.channels} is not possible: give 1 or more.")
-    selection = Selection(
-        tuple(arguments.include),
-        tuple(arguments.exclude),
-        tuple(arguments.snapshots),
-        tuple(arguments.exclude_snapshots),
-        not arguments.no_intermediates,
-    )
-    options = Options(
-        channels=arguments.channels,
-        recursive=not arguments.no_recursive,
-        dry_run=arguments.dry_run,
-        owner=owner(),
-        selection=selection,
-        compress=arguments.compress,
-        rate_limit=parse_rate(arguments.rate_limit) if arguments.rate_limit is not None else 0,
-    )
+
+def _replicate(arguments: argparse.Namespace, source: Location, target: Location, policy: Policy) -> int:
+    from ..orchestrator import Replication
+
+    options = options_of(arguments, policy)
     there = endpoint_at(arguments, target, buffer_of(arguments, target))
     if not (source.host or target.host) and child_of(source.dataset, target.dataset) is not None:
         raise UsageError(f"{target.dataset} is part of the source {source.dataset} itself: choose another target.")
     here = source_at(arguments, source)
-    return run_job(arguments, lambda observe: Replication(here, there, options, observe).run())
+    return run_job(
+        arguments,
+        lambda observe: Replication(here, there, replace(options, confirm=_confirm(arguments, observe)), observe).run(),
+    )
+
+
+def _confirm(arguments: argparse.Namespace, observe: Observer) -> Callable[[Sequence[str]], Awaitable[bool]] | None:
+    """Asks at the terminal; None where nobody is there, or it is not wanted."""
+    from ..console import ask
+
+    if not someone_to_ask(arguments):
+        return None
+
+    async def confirm(lines: Sequence[str]) -> bool:
+        return await ask(question(lines), observe)
+
+    return confirm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import queue
@@ -9,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from ..events import Event, Observer, Progress
+from ..events import Answered, Event, Observer, Progress, Question
 
 MAX_WAITING_EVENTS = 10_000
 """Beyond so many that a stopped terminal has not taken, progress is left out; nothing else ever is."""
@@ -28,6 +29,25 @@ def choose(*, json: bool, quiet: bool, verbose: bool) -> Observer:
     from .plain import PlainConsole
 
     return PlainConsole(sys.stdout, sys.stderr, quiet=quiet, verbose=verbose)
+
+
+async def ask(text: str, observe: Observer) -> bool:
+    """Ask ``text`` at the terminal, through the display; whether the answer is yes."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+    observe(Question(text))
+
+    def take() -> None:
+        if not answer.done():
+            answer.set_result(sys.stdin.readline())
+
+    loop.add_reader(sys.stdin, take)
+    try:
+        yes = (await answer).strip().lower() in ("y", "yes")
+    finally:
+        loop.remove_reader(sys.stdin)
+    observe(Answered(yes))
+    return yes
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..events import (
+    Answered,
+    Changed,
     Cleaned,
     Connected,
     Ended,
@@ -23,12 +25,13 @@ from ..events import (
     Outcome,
     Planned,
     Progress,
+    Question,
     SendEnded,
     SendStarted,
     Started,
     Status,
 )
-from .text import WORDS, duration, printable, size, summary
+from .text import WORDS, changed, duration, printable, printable_lines, size, summary
 
 MAX_TABLE_ROWS = 40
 REFRESHES_PER_SECOND = 5
@@ -103,6 +106,13 @@ class LiveConsole:
         elif isinstance(event, Notice):
             if self._verbose or not event.verbose:
                 self._say(event.text, "yellow")
+        elif isinstance(event, Changed):
+            self._say(changed(event), "red" if event.problem else "magenta")
+        elif isinstance(event, Question):
+            self._close()
+            self._console.print(Text(printable_lines(event.text), style="bold"), end="")
+        elif isinstance(event, Answered):
+            self._open()
         elif isinstance(event, Finished):
             self._finished(event.outcome)
         else:
@@ -113,6 +123,10 @@ class LiveConsole:
     def _begin(self, event: Started) -> None:
         self._title = f"{event.source} -> {event.target}"
         self._dry_run = event.dry_run
+        self._open()
+
+    def _open(self) -> None:
+        """Put the moving part on the screen."""
         self._live = Live(
             self._picture(),
             console=self._console,

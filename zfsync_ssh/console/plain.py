@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from ..events import Cleaned, Connected, Ended, Event, Finished, Notice, Opened, Started, Status
-from .text import line, printable, summary
+from ..events import Changed, Cleaned, Connected, Ended, Event, Finished, Notice, Opened, Question, Started, Status
+from .text import changed, line, printable, printable_lines, summary
 
 
 class PlainConsole:
@@ -23,8 +23,15 @@ class PlainConsole:
             failed = event.outcome.status in (Status.FAILED, Status.DIFFERENT)
             if failed or not self._quiet:
                 self._line(line(event.outcome), failed)
+        elif isinstance(event, Changed) and event.problem:
+            self._line(changed(event), True)
+        elif isinstance(event, Question):
+            self._err.write(printable_lines(event.text))
+            self._err.flush()
         elif self._quiet:
             return
+        elif isinstance(event, Changed):
+            self._line(changed(event))
         elif isinstance(event, Notice):
             if self._verbose or not event.verbose:
                 self._line(event.text, True)

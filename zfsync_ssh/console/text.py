@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from ..events import Ended, Outcome, Status
+from ..events import Changed, Ended, Outcome, Status
 
 
 def printable(text: str) -> str:
     """``text`` on one line and without control characters: much of what is shown was said by another machine."""
     return "".join(char if char.isprintable() else " " for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """``text`` without control characters, but for the ends of its lines."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def size(count: float) -> str:
@@ -40,6 +45,14 @@ def line(outcome: Outcome) -> str:
     if outcome.status is Status.DIFFERENT:
         return f"{head}DIFFERENT: {outcome.message}"
     return f"{head}{WORDS[outcome.status]}"
+
+
+def changed(event: Changed) -> str:
+    """A change at the target on one line."""
+    if event.problem:
+        return f"{event.target}: FAILED: that it {event.words}: {event.problem}"
+    lost = f"; lost: {event.loss}" if event.loss else ""
+    return f"{'would be done: ' if event.planned else ''}{event.target} {event.words}{lost}"
 
 
 def summary(ended: Ended) -> str:

@@ -1,0 +1,188 @@
+"""Changes of the tree itself: renames, clones, promotions, datasets and snapshots that go."""
+
+from __future__ import annotations
+
+from tests.lab.conftest import World
+
+
+def guids(world: World, machine: str, root: str) -> dict[str, str]:
+    """The GUID of each dataset, which stays the same when it is renamed, and not when it is sent anew."""
+    rows = getattr(world, machine).run(["zfs", "list", "-Hro", "name,guid", root]).stdout.splitlines()
+    return {name[len(root) :]: guid for name, guid in (row.split("\t") for row in rows)}
+
+
+def sent(run: object) -> dict[str, str]:
+    """What was sent, by child's last part."""
+    outcomes = run.outcomes  # type: ignore[attr-defined]
+    return {name.rpartition("/")[2]: one["what"] for name, one in outcomes.items() if one["status"] == "sent"}
+
+
+def grow(world: World) -> None:
+    for child in ("/a", "/a/x", "/a/x/y", "/b", "/c"):
+        world.create(child)
+        world.write(child, 100)
+    world.snapshot("1")
+    assert world.push().status == 0
+
+
+def test_a_renamed_dataset_is_renamed_with_all_below_it_and_not_sent_again(world: World) -> None:
+    grow(world)
+    before = guids(world, "receiver", world.target)
+    world.sender.run(["zfs", "rename", f"{world.source}/a", f"{world.source}/new name"])
+    world.write("/new name/x", 20, "more")
+    world.snapshot("2")
+    dry = world.push("--dry-run")
+    assert (
+        f"would be done: {world.receiver.ssh_host}:{world.target}/a is renamed to {world.target}/new name" in dry.out
+    ), dry
+    run = world.push("--json")
+    assert run.status == 0, run
+    assert sent(run)["y"] == "@1 -> @2"
+    after = guids(world, "receiver", world.target)
+    assert after["/new name/x/y"] == before["/a/x/y"]
+    assert after["/new name"] == before["/a"]
+    world.assert_equal()
+
+
+def test_a_move_below_a_new_parent_a_swap_and_a_move_out_of_a_subtree(world: World) -> None:
+    grow(world)
+    before = guids(world, "receiver", world.target)
+    world.create("/parent")
+    world.sender.run(["zfs", "rename", f"{world.source}/a/x", f"{world.source}/parent/x"])  # waits in the buffer
+    for old, new in (("/b", "/t"), ("/c", "/b"), ("/t", "/c")):
+        world.sender.run(["zfs", "rename", world.source + old, world.source + new])
+    world.snapshot("2")
+    run = world.push("--json")
+    assert run.status == 0, run
+    assert sent(run) == {
+        world.source.rpartition("/")[2]: "@1 -> @2", "a": "@1 -> @2", "b": "@1 -> @2", "c": "@1 -> @2",
+        "parent": "full -> @2", "x": "@1 -> @2", "y": "@1 -> @2",
+    }  # fmt: skip
+    after = guids(world, "receiver", world.target)
+    assert after["/parent/x/y"] == before["/a/x/y"]
+    assert (after["/b"], after["/c"]) == (before["/c"], before["/b"])
+    world.assert_equal()
+
+
+def test_renames_are_not_followed_where_that_is_not_wanted(world: World) -> None:
+    grow(world)
+    world.sender.run(["zfs", "rename", f"{world.source}/b", f"{world.source}/bb"])
+    run = world.push("--no-follow-renames", "--json")
+    assert run.status == 0, run
+    assert sent(run) == {"bb": "full -> @1"}
+    assert "/b" in guids(world, "receiver", world.target)
+    world.assert_tidy()
+
+
+def test_a_clone_stays_a_clone_whatever_comes_first(world: World) -> None:
+    world.create("/base")
+    world.write("/base", 3000)
+    world.snapshot("1")
+    world.sender.run(["zfs", "clone", f"{world.source}/base@1", f"{world.source}/a-clone"])
+    world.write("/a-clone", 20, "own")
+    world.snapshot("2")
+    run = world.push("--json")
+    assert run.status == 0, run
+    assert sent(run)["a-clone"] == f"clone of {world.source}/base@1 -> @2"
+    assert world.get("origin", "/a-clone") == f"{world.target}/base@1"
+    # One that is cloned later, of a snapshot that is there; and a clone of a clone, both at once.
+    world.sender.run(["zfs", "clone", f"{world.source}/base@2", f"{world.source}/later"])
+    world.sender.run(["zfs", "clone", f"{world.source}/a-clone@2", f"{world.source}/second"])
+    world.snapshot("3")
+    run = world.push("--json")
+    assert run.status == 0, run
+    assert world.get("origin", "/later") == f"{world.target}/base@2"
+    assert world.get("origin", "/second") == f"{world.target}/a-clone@2"
+    world.assert_equal()
+
+
+def test_a_clone_that_was_cut_off_goes_on(world: World) -> None:
+    world.create("/base")
+    world.write("/base", 100)
+    world.snapshot("1")
+    world.sender.run(["zfs", "clone", f"{world.source}/base@1", f"{world.source}/clone"])
+    world.write("/clone", 30_000, "own")
+    world.snapshot("2", "/clone", recursive=False)
+    running = world.start("--rate-limit", "4M")
+    running.wait_for_bytes(6 << 20)
+    running.signal("INT")
+    assert running.wait().status == 130
+    run = world.push("--json")
+    assert run.status == 0, run
+    assert run.outcomes[f"{world.source}/clone"]["what"] == "resume -> @2"
+    world.assert_equal()
+    assert world.get("origin", "/clone") == f"{world.target}/base@1"
+
+
+def test_a_promotion_is_followed(world: World) -> None:
+    world.create("/base")
+    world.write("/base", 100)
+    world.snapshot("1")
+    world.sender.run(["zfs", "clone", f"{world.source}/base@1", f"{world.source}/clone"])
+    world.snapshot("2")
+    assert world.push().status == 0
+    world.sender.run(["zfs", "promote", f"{world.source}/clone"])
+    world.write("/clone", 30, "after")
+    world.snapshot("3")
+    run = world.push("--json")
+    assert run.status == 0, run
+    assert world.get("origin", "/clone") == "-"
+    assert world.get("origin", "/base") == f"{world.target}/clone@1"
+    world.assert_equal()
+
+
+def test_snapshots_that_are_gone_go_but_not_held_ones_nor_the_base(world: World) -> None:
+    world.create("/a")
+    for name in ("1", "2", "3", "4"):
+        world.write("/a", 10, name)
+        world.snapshot(name)
+    assert world.push().status == 0
+    world.receiver.run(["zfs", "hold", "mine", f"{world.target}/a@2"])
+    world.sender.run(["zfs", "destroy", "-r", f"{world.source}@1,2,4"])
+    dry = world.push("--delete-snapshots", "--dry-run")
+    assert "would be done" in dry.out, dry
+    assert len(world.snapshots()) == 8
+    run = world.push("--delete-snapshots")
+    assert run.status == 0, run
+    # @4 is the newest at the target, and only the source's bookmark knows it: the base of what comes.
+    assert [row.split("\t")[0] for row in world.snapshots(f"{world.target}/a")] == [
+        f"{world.target}/a@{name}" for name in ("2", "3", "4")
+    ]
+    assert "@2 stays" in run.err
+    world.receiver.run(["zfs", "release", "mine", f"{world.target}/a@2"])
+    world.snapshot("5")
+    assert world.push("--delete-snapshots").status == 0
+    world.assert_equal()
+
+
+def test_datasets_that_are_gone_go_when_that_is_asked_for(world: World) -> None:
+    grow(world)
+    world.sender.run(["zfs", "destroy", "-r", f"{world.source}/a"])
+    assert world.push().status == 0
+    assert "/a/x/y" in guids(world, "receiver", world.target)
+    world.sender.run(["zfs", "destroy", "-r", f"{world.source}/c"])
+    world.receiver.run(["zfs", "hold", "mine", f"{world.target}/c@1"])
+    run = world.push("--delete-datasets")
+    assert run.status == 3, run
+    assert f"{world.target}/c: FAILED: that it is destroyed" in run.err
+    assert set(guids(world, "receiver", world.target)) == {"", "/b", "/c"}
+    world.receiver.run(["zfs", "release", "mine", f"{world.target}/c@1"])
+    assert world.push("--delete-datasets").status == 0
+    world.assert_equal()
+
+
+def test_with_an_age_they_are_marked_first_and_the_mark_goes_when_they_are_back(world: World) -> None:
+    grow(world)
+    world.sender.run(["zfs", "rename", f"{world.source}/a", f"{world.source.rpartition('/')[0]}/elsewhere"])
+    assert world.push("--delete-datasets=1h").status == 0
+    stamp = world.get("zfsync:gone", "/a/x")  # what lies below inherits it
+    assert stamp.startswith("20")
+    assert world.push("--delete-datasets=1h").status == 0
+    assert world.get("zfsync:gone", "/a") == stamp
+    world.sender.run(["zfs", "rename", f"{world.source.rpartition('/')[0]}/elsewhere", f"{world.source}/a"])
+    assert world.push("--delete-datasets=1h").status == 0
+    assert world.get("zfsync:gone", "/a") == "-"
+    world.sender.run(["zfs", "destroy", "-r", f"{world.source}/a"])
+    world.receiver.run(["zfs", "set", "zfsync:gone=2001-01-01T00:00:00Z", f"{world.target}/a"])
+    assert world.push("--delete-datasets=30d").status == 0
+    world.assert_equal()

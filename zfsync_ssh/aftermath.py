@@ -1,0 +1,185 @@
+"""What a run does when the streams have arrived: the buffer, what was set aside, bookmarks, and what is to go."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from itertools import groupby
+
+from .agent import AgentClient
+from .bookmarks import bookmark_operations
+from .dataset import Dataset, Snapshot
+from .decision import UPTODATE
+from .dispatch import Dispatch
+from .endpoint import Endpoint
+from .events import Changed, Cleaned, Notice, Observer, Status
+from .item import Item
+from .ledger import Ledger
+from .messages import CleanBuffer, Operation, Result
+from .plan import Plan
+from .policy import Policy
+from .preparation import Prepared
+from .prune import orphans, surplus_snapshots
+from .source import Source
+
+
+class Aftermath:
+    """Ends a run from ``source`` to ``target``; in a ``dry_run`` only says what it would do."""
+
+    def __init__(
+        self, source: Source, target: Endpoint, *, policy: Policy, dry_run: bool, ledger: Ledger, observe: Observer
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._policy = policy
+        self._dry_run = dry_run
+        self._ledger = ledger
+        self._observe = observe
+        self.refused = False
+        """Something could not be done that was asked for."""
+
+    async def clean_buffer(self, control: AgentClient, plan: Plan, dispatch: Dispatch) -> None:
+        """Rename what waits into place, and say so of what cannot be."""
+        late = tuple(child for child in plan.placeholders if child not in dispatch.present)
+        if not (dispatch.buffered or plan.buffer_left or late):
+            return
+        results = await control.results(CleanBuffer(late))
+        items = {item.child: item for item in plan.items}
+        renamed = 0
+        for result in results:
+            item = items.get(result.name)
+            if result.ok:
+                renamed += 1
+            elif item is not None:
+                outcome = self._ledger.outcome(item)
+                if outcome is None or outcome.status is not Status.FAILED:
+                    message = (
+                        f"{item.source.name} has arrived, but waits in {self._target.buffer}: {result.message}. "
+                        f"It is renamed into place by the first run, or 'zfsync cleanbuffer', that can."
+                    )
+                    self._ledger.finish(item, Status.FAILED, code=result.code, message=message)
+            else:
+                where = self._target.host.at(self._target.buffer)
+                self._observe(Notice(f"{result.name or 'Everything'} stays in {where}: {result.message}."))
+        for child in dispatch.buffered - {result.name for result in results}:
+            # Not there any more, or the buffer could not be read: it is not in its place in any case.
+            message = f"{items[child].source.name} has arrived in {self._target.buffer}, but was not found there again."
+            self._ledger.finish(items[child], Status.FAILED, code="stuck", message=message)
+        self._observe(Cleaned(renamed))
+
+    async def finish(self, control: AgentClient, made: Prepared) -> None:
+        """All that is done once everything is in its place."""
+        arrived = [item for item in made.plan.items if self._arrived(item)]
+        if not self._dry_run:
+            await self._promote(control, made.asides, arrived)
+            await self._bookmark(arrived)
+        if self._policy.inherit_encryption_root:
+            await self._inherit_keys(control, made, arrived)
+        if self._policy.delete_snapshots:
+            await self._delete_snapshots(control, made, arrived)
+        if self._policy.delete_datasets:
+            await self._delete_datasets(control, made)
+
+    def _arrived(self, item: Item) -> bool:
+        """Whether the target is, or in a dry run will be, up to date."""
+        outcome = self._ledger.outcome(item)
+        return outcome is not None and outcome.status in (Status.SENT, Status.UP_TO_DATE, Status.PLANNED)
+
+    # -- at both ends --
+
+    async def _promote(self, control: AgentClient, asides: Mapping[str, Dataset], arrived: list[Item]) -> None:
+        """Copies that began as clones of what was set aside own the snapshots from now on, so that that one can go."""
+        names = [item.target for item in arrived if item.child in asides and item.steps]
+        for result in await control.apply([Operation("promote", name) for name in names]):
+            if not result.ok:
+                what = f"{self._target.host.at(result.name)} stays a clone of what was set aside"
+                self._observe(Notice(f"{what}, which therefore cannot be destroyed: {result.message}."))
+
+    async def _bookmark(self, arrived: list[Item]) -> None:
+        if not self._policy.bookmark:
+            return
+        copied = [(item.source, newest) for item in arrived if (newest := _newest(item)) is not None]
+        operations = bookmark_operations(copied, str(self._target))
+        results = await self._source.apply(operations) if operations else []
+        failed = [result for result in results if not result.ok]
+        if failed:
+            advice = "'zfs allow USER bookmark,destroy,mount' grants it; " if failed[0].code == "permission" else ""
+            self._observe(
+                Notice(
+                    f"{len(failed)} bookmarks cannot be kept at the source (the first: {failed[0].name}, "
+                    f"{failed[0].message}): {advice}--no-bookmark goes without.",
+                    failed[0].code == "missing",
+                )
+            )
+
+    async def _inherit_keys(self, control: AgentClient, made: Prepared, arrived: list[Item]) -> None:
+        for item in arrived:
+            if item.source.encryption_root == item.source.name or not item.raw or not item.child:
+                continue
+            there = made.target.datasets.get(item.child)
+            if there is not None and there.encryption_root != there.name:
+                continue
+            name = self._target.host.at(item.target)
+            above = made.target.datasets.get(item.child.rpartition("/")[0])
+            if there is None or not there.key_loaded or above is None or not above.key_loaded:
+                message = f"{name} stays an encryption root of its own until its key and its parent's are loaded there"
+                self._observe(Notice(f"{message} ('zfs load-key -r'): run this again then."))
+                continue
+            await self._change(
+                control,
+                item.target,
+                "becomes part of its parent's encryption root",
+                Operation("inherit-key", item.target),
+            )
+
+    # -- what is to go --
+
+    async def _delete_snapshots(self, control: AgentClient, made: Prepared, arrived: list[Item]) -> None:
+        newest = {item.child: guid for item in arrived if (guid := _base_after(item))}
+        names = surplus_snapshots(made.source, made.target, newest)
+        results = [Result(True, name=name) for name in names]
+        if not self._dry_run:
+            results = await control.apply([Operation("destroy-snapshot", name) for name in names])
+        for dataset, group in groupby(results, lambda result: result.name.partition("@")[0]):
+            of_dataset = list(group)
+            done = [f"@{result.name.partition('@')[2]}" for result in of_dataset if result.ok]
+            name = self._target.host.at(dataset)
+            if done:
+                loss = done[0] if len(done) == 1 else f"{len(done)} snapshots from {done[0]} to {done[-1]}"
+                words = "loses snapshots that the source no longer has"
+                self._observe(Changed(name, words, loss=loss, planned=self._dry_run))
+            for result in of_dataset:
+                if not result.ok:
+                    self._observe(Notice(f"{self._target.host.at(result.name)} stays: {result.message}."))
+
+    async def _delete_datasets(self, control: AgentClient, made: Prepared) -> None:
+        if self._ledger.failed or made.refused:
+            self._observe(Notice("No dataset is destroyed at the target, because something failed before."))
+            return
+        now = datetime.datetime.now(datetime.UTC)
+        found = orphans(made.source, made.target, self._policy.selection, age=self._policy.delete_age, now=now)
+        for orphan in found:
+            await self._change(control, orphan.name, orphan.words, orphan.operation, orphan.loss)
+
+    async def _change(self, control: AgentClient, name: str, words: str, operation: Operation, loss: str = "") -> None:
+        where, problem = self._target.host.at(name), ""
+        if not self._dry_run:
+            (result,) = await control.apply([operation])
+            problem = result.message
+        self.refused |= bool(problem)
+        self._observe(Changed(where, words, loss="" if problem else loss, planned=self._dry_run, problem=problem))
+
+
+def _newest(item: Item) -> Snapshot | None:
+    """The newest of the source's snapshots that the target has now."""
+    if item.steps:
+        return item.steps[-1].to
+    base = item.decision.base if item.decision is not None and item.decision.kind == UPTODATE else 0
+    return next((snapshot for snapshot in reversed(item.source.snapshots) if snapshot.guid == base), None)
+
+
+def _base_after(item: Item) -> int:
+    """The GUID of the snapshot that the next incremental stream will begin from."""
+    if item.steps:
+        return item.steps[-1].to.guid
+    return item.decision.base if item.decision is not None else 0

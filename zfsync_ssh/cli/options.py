@@ -1,0 +1,241 @@
+"""The options of a replication: how they are given, and the `Policy` and `Options` that they come to."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..compression import CHOICES, NONE
+from ..errors import UsageError
+from ..policy import Divergence, Policy, Properties
+from ..selection import Selection
+from ..units import parse_span
+from .wiring import owner
+
+if TYPE_CHECKING:
+    from ..orchestrator import Options
+
+
+def add_transfer(parser: argparse.ArgumentParser) -> None:
+    """Add how the streams go."""
+    transfer = parser.add_argument_group("streams")
+    transfer.add_argument(
+        "--channels", type=int, default=4, metavar="N", help="datasets in flight at once over the one connection (4)"
+    )
+    transfer.add_argument(
+        "--rate-limit",
+        metavar="RATE",
+        help="bytes per second that all streams together may take at most, e.g. 50M; K, M and G are 2^10, 2^20, 2^30",
+    )
+    transfer.add_argument(
+        "--compress",
+        choices=CHOICES,
+        default=NONE,
+        help="compress the streams of datasets that ZFS itself does not compress, where both ends have the program; "
+        "auto: zstd, or else lz4, or else none (none)",
+    )
+    transfer.add_argument("--no-resume", action="store_true", help="drop what a receive that was cut off has left")
+    transfer.add_argument(
+        "--no-raw",
+        action="store_true",
+        help="decrypt encrypted datasets here; the target encrypts them anew, if at all",
+    )
+    transfer.add_argument("--no-hold", action="store_true", help="do not hold the snapshots while they are sent")
+    transfer.add_argument("--skip-preflight", action="store_true", help="do not check room and features there first")
+    parser.add_argument("--no-recursive", action="store_true", help="SOURCE alone, without the datasets below it")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="show what would be done, and why; change nothing")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask before something is lost")
+    parser.add_argument(
+        "--plan-out", type=Path, metavar="FILE", help="write the plan to FILE; goes well with --dry-run"
+    )
+    parser.add_argument("--plan-in", type=Path, metavar="FILE", help="go on only if the plan still is the one in FILE")
+
+
+def add_choosing(parser: argparse.ArgumentParser) -> None:
+    """Add which datasets and snapshots take part."""
+    choose = parser.add_argument_group(
+        "choosing (globs, in which * stands for anything, or regular expressions after re:; repeatable)"
+    )
+    for flags, text in (
+        ("--include", "datasets, relative to SOURCE"),
+        ("--exclude", "datasets to leave out, with all below them"),
+        ("--snapshots", "snapshots by their names"),
+        ("--exclude-snapshots", "... to leave out"),
+    ):
+        choose.add_argument(flags, action="append", default=[], metavar="PATTERN", help=text)
+    choose.add_argument(
+        "--no-intermediates", action="store_true", help="of each dataset only the newest snapshot, none in between"
+    )
+    choose.add_argument(
+        "--latest", type=int, default=0, metavar="N", help="of each dataset only the newest N snapshots"
+    )
+    choose.add_argument(
+        "--since", metavar="WHEN", help="only snapshots made since then: 30d, 12h, 2026-01-31 or 2026-01-31T18:00 (UTC)"
+    )
+    choose.add_argument(
+        "--skip-empty", action="store_true", help="of snapshots between which nothing was written only the newest"
+    )
+
+
+def add_target_choices(parser: argparse.ArgumentParser) -> None:
+    """Add what may be done at the target, besides receiving."""
+    there = parser.add_argument_group("at the target")
+    there.add_argument(
+        "--on-divergence",
+        choices=[str(choice) for choice in Divergence],
+        default=str(Divergence.FAIL),
+        help="what to do with a dataset that has something of its own: fail, and say what; set-aside: rename it, and "
+        "go on from a clone of the newest snapshot in common, nothing is lost; rollback: lose what is newer; replace: "
+        "lose all of it (fail)",
+    )
+    there.add_argument("--no-follow-renames", action="store_true", help="do not rename there what was renamed here")
+    there.add_argument(
+        "--delete-snapshots", action="store_true", help="destroy snapshots that SOURCE no longer has, but no held ones"
+    )
+    there.add_argument(
+        "--delete-datasets",
+        nargs="?",
+        const="0s",
+        metavar="AGE",
+        help="destroy datasets that SOURCE no longer has; with AGE (30d) only when they have been gone for so long",
+    )
+    there.add_argument(
+        "--preserve",
+        action="append",
+        default=[],
+        metavar="PROPS",
+        help="properties to take over from SOURCE, with commas, or all; a mountpoint only by its name",
+    )
+    there.add_argument("--set", action="append", default=[], metavar="PROP=VALUE", help="a property to set there")
+    there.add_argument("--exclude-property", action="append", default=[], metavar="PROP", help="one not to take over")
+    there.add_argument("--no-bookmark", action="store_true", help="leave no bookmark of what was sent at SOURCE")
+    there.add_argument(
+        "--inherit-encryption-root",
+        action="store_true",
+        help="make children that were received raw part of their parent's encryption root again, where the keys of "
+        "both are loaded",
+    )
+
+
+def policy_of(arguments: argparse.Namespace, **more: Any) -> Policy:
+    """The policy that the options say; ``more`` are fields of `Policy` besides."""
+    selection = Selection(
+        tuple(arguments.include),
+        tuple(arguments.exclude),
+        tuple(arguments.snapshots),
+        tuple(arguments.exclude_snapshots),
+        not arguments.no_intermediates,
+        _at_least(arguments.latest, "--latest"),
+        _when(arguments.since) if arguments.since else 0.0,
+        more.pop("until", ""),
+    )
+    age = arguments.delete_datasets
+    return Policy(
+        selection=selection,
+        raw=not arguments.no_raw,
+        resume=not arguments.no_resume,
+        skip_empty=arguments.skip_empty,
+        hold=not arguments.no_hold,
+        bookmark=not arguments.no_bookmark,
+        follow_renames=not arguments.no_follow_renames,
+        on_divergence=Divergence(arguments.on_divergence),
+        delete_snapshots=arguments.delete_snapshots,
+        delete_datasets=age is not None,
+        delete_age=_span(age, "--delete-datasets") if age is not None else 0.0,
+        properties=_properties(arguments),
+        inherit_encryption_root=arguments.inherit_encryption_root,
+        preflight=not arguments.skip_preflight,
+        **more,
+    )
+
+
+def options_of(arguments: argparse.Namespace, policy: Policy) -> Options:
+    """All options of a run."""
+    from ..orchestrator import Options
+    from ..throttle import parse_rate
+
+    if arguments.channels < 1:
+        raise UsageError(f"--channels {arguments.channels} is not possible: give 1 or more.")
+    return Options(
+        channels=arguments.channels,
+        recursive=not arguments.no_recursive,
+        dry_run=arguments.dry_run,
+        owner=owner(),
+        policy=policy,
+        compress=arguments.compress,
+        rate_limit=parse_rate(arguments.rate_limit) if arguments.rate_limit is not None else 0,
+        expected=_read_plan(arguments.plan_in) if arguments.plan_in else None,
+        write_plan=(lambda made: _write_plan(arguments.plan_out, made)) if arguments.plan_out else None,
+    )
+
+
+def _at_least(count: int, option: str) -> int:
+    if count < 0:
+        raise UsageError(f"{option} {count} is not possible: give 1 or more.")
+    return count
+
+
+def _span(text: str, option: str) -> float:
+    try:
+        return parse_span(text).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}.") from error
+
+
+def _when(text: str) -> float:
+    """Seconds since 1970 of a date, or of so long ago."""
+    now = datetime.datetime.now(datetime.UTC)
+    try:
+        return (now - parse_span(text)).timestamp()
+    except ValueError:
+        pass
+    try:
+        when = datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--since {text!r} is no time: give 30d, 12h, 2026-01-31 or 2026-01-31T18:00.") from error
+    return (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
+
+
+def _properties(arguments: argparse.Namespace) -> Properties:
+    from ..properties import check
+
+    pairs = []
+    for text in arguments.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text!r} sets nothing: give PROPERTY=VALUE.")
+        pairs.append((name, value))
+    preserve = [name for names in arguments.preserve for name in names.split(",")]
+    return check(Properties(tuple(pairs), tuple(preserve), tuple(arguments.exclude_property)))
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The plan {path} cannot be read: {error}.") from error
+    if not isinstance(plan, dict):
+        raise UsageError(f"{path} is no plan that 'zfsync push --plan-out' has written.")
+    return plan
+
+
+def _write_plan(path: Path, made: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"The plan cannot be written to {path}: {error.strerror}.") from error
+
+
+def someone_to_ask(arguments: argparse.Namespace) -> bool:
+    """Whether there is a terminal to ask at, and it is wanted."""
+    return not arguments.yes and not arguments.json and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def question(lines: Sequence[str]) -> str:
+    """What the user is asked before something is lost."""
+    return "\n".join(("This will be lost:", *(f"  {line}" for line in lines), "Go on? [y/N] "))

@@ -1,0 +1,72 @@
+"""Holds at the source, from before the plan is trusted until the end of the run: the shell around `holds`."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Sequence
+
+from .dataset import Inventory
+from .errors import ZfsyncError
+from .events import Notice, Observer
+from .holds import property_of, tag_of
+from .messages import Operation, Result
+from .source import Source
+
+
+class Holds:
+    """The holds of one run to ``target``, ``host:dataset``."""
+
+    def __init__(self, source: Source, target: str, observe: Observer) -> None:
+        self._source = source
+        self._observe = observe
+        self._run = secrets.token_hex(6)
+        self._tag = str(tag_of(target, self._run))
+        self._held: dict[str, None] = {}
+        self.property = property_of(target)
+        """Of the source's root: what tells of holds that an earlier run has left."""
+        self.wanted = True
+
+    async def tidy(self, source: Inventory) -> None:
+        """Let go of what an earlier run to the same target has left; the target's lock tells that it has ended."""
+        root = source.datasets.get("")
+        if root is not None and root.holds:
+            (result,) = await self._source.apply([Operation("let-go", root.name, (root.holds,))])
+            left = "" if result.ok else f", but not let go: {result.message}"
+            self._observe(Notice(f"Holds of a run that was cut off were found at {root.name}{left}.", result.ok))
+
+    async def hold(self, snapshots: Sequence[str]) -> None:
+        """Hold ``snapshots``, full names, as well. One that has gone is no matter here: it will not be found."""
+        new = [name for name in dict.fromkeys(snapshots) if name not in self._held]
+        if not new or not self.wanted:
+            return
+        root = self._source.root
+        if not self._held:
+            await self._source.lock(self._run)
+        operations = [] if self._held else [Operation("announce", root, (self._tag,))]
+        operations += [Operation("hold", name, (self._tag,)) for name in new]
+        results = await self._source.apply(operations)
+        self._held.update(dict.fromkeys(new))
+        refused = next((result for result in results if not result.ok and result.code != "missing"), None)
+        if refused is not None:
+            self._complain(refused)
+
+    def _complain(self, refused: Result) -> None:
+        self.wanted = False
+        advice = "'zfs allow USER hold,release,userprop' grants it; " if refused.code == "permission" else ""
+        self._observe(
+            Notice(
+                f"{self._source.host.at(self._source.root)} lets nothing be held ({refused.message}), so a snapshot "
+                f"that is destroyed meanwhile fails its dataset: {advice}--no-hold goes without."
+            )
+        )
+
+    async def release(self) -> None:
+        """Give all of them back. Never fails: what cannot be given back now is by the next run, and says so."""
+        if not self._held:
+            return
+        operations = [Operation("release", name, (self._tag,)) for name in self._held]
+        operations.append(Operation("forget", self._source.root, (self._tag,)))
+        self._held.clear()
+        with contextlib.suppress(ZfsyncError):
+            await self._source.apply(operations)
