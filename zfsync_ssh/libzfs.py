@@ -18,6 +18,7 @@ import os
 from typing import TYPE_CHECKING, Callable, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from .blame import Failed, Refusal, all_undone, by_pool, narrow
+from .zfs import classify
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -209,5 +210,5 @@ def _meaning(error: object) -> Tuple[str, str]:
         return _MEANING[number]
     message = getattr(error, "message", None)
     if isinstance(message, str):
-        return "failed", message[:1].lower() + message[1:]
+        return classify(message), message[:1].lower() + message[1:]
     return "failed", os.strerror(number) if number else "libzfs_core stumbled: %r" % (error,)

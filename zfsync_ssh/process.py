@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Dict, Generator, Iterable, Iterator, List, NamedTuple, Sequence
 
 if TYPE_CHECKING:
     import subprocess
@@ -45,7 +45,7 @@ def run(argv: Sequence[str]) -> Completed:
     return Completed(done.returncode, _text(done.stdout), _text(done.stderr))
 
 
-def run_all(commands: Iterable[Sequence[str]], at_once: int) -> Iterator[Completed]:
+def run_all(commands: Iterable[Sequence[str]], at_once: int) -> Generator[Completed, None, None]:
     """Run commands to their ends, ``at_once`` at the same time; how each ended, in order, without its stdout."""
     import subprocess
 

@@ -364,6 +364,75 @@ def test_any_legal_name_will_do(place: Place) -> None:
     assert place.listed("snapshot,bookmark") == set()
 
 
+# ---- streams, which the library alone takes as a whole ---------------------------------------------------------------
+
+PROPERTIES = {"readonly": 1, "zfsync:path": "p/a b", "mountpoint": None, "canmount": None}
+"""`-o readonly=on -o 'zfsync:path=p/a b' -x mountpoint -x canmount`"""
+
+
+@pytest.fixture
+def streams(machine: Machine) -> Iterator[Place]:
+    """A place with data in two snapshots of ``/a``, and their streams by the command: full, incremental, raw."""
+    place = Place(machine, "lib")
+    place.create("/a")
+    r = place.root
+    for name in "12":
+        machine.sh(f"head -c 300k /dev/urandom > /{r}/a/{name}; zfs snapshot {r}/a@{name}")
+    machine.sh(f"cd /tmp; zfs send -Lec {r}/a@1 > full; zfs send -Lec -i @1 {r}/a@2 > step; zfs send -w {r}/a@1 > raw")
+    yield place
+    place.close()
+    machine.sh("rm /tmp/full /tmp/step /tmp/raw /tmp/sent /tmp/short", check=False)
+
+
+def guids(place: Place, child: str) -> list[str]:
+    return place.zfs("list", "-Hpt", "snapshot", "-o", "guid", place.root + child)
+
+
+def test_the_library_sends_the_bytes_that_the_command_sends(streams: Place) -> None:
+    operator = streams.operator()
+    dataset = f"{streams.root}/a"
+    for stream, file in (((dataset, "1"), "full"), ((dataset, "2", "@1"), "step"), ((dataset, "1", "", True), "raw")):
+        streams.machine.sh("rm -f /tmp/sent")
+        assert operator.ask("send", stream, "/tmp/sent") is None
+        streams.machine.sh(f"cmp /tmp/{file} /tmp/sent")
+    assert operator.ask("send", (dataset, "9"), "/tmp/sent")[:2] == [f"{dataset}@9", "missing"]
+
+
+def test_the_library_receives_with_the_properties_of_the_command(streams: Place) -> None:
+    operator = streams.operator()
+    r = streams.root
+    for file, name in (("full", "1"), ("step", "2")):
+        assert operator.ask("receive", f"{r}/t@{name}", f"/tmp/{file}", PROPERTIES if name == "1" else {}) is None
+    assert guids(streams, "/t") == guids(streams, "/a")
+    listing = ("get", "-Ho", "value,source", "readonly,zfsync:path,mountpoint,mounted", f"{r}/t")
+    assert streams.zfs(*listing) == ["on\tlocal", "p/a b\tlocal", f"/{r}/t\tdefault", "no\t-"]
+    streams.machine.sh(f"zfs mount {r}/t; cmp /{r}/t/1 /{r}/a/1; cmp /{r}/t/2 /{r}/a/2")
+
+
+def test_the_library_says_why_it_does_not_receive(streams: Place) -> None:
+    operator = streams.operator()
+    r = streams.root
+    assert operator.ask("receive", f"{r}/t@2", "/tmp/step", {})[1] == "missing"
+    assert operator.ask("receive", f"{r}/t@1", "/tmp/full", {}) is None
+    assert operator.ask("receive", f"{r}/t@1", "/tmp/full", {})[1] == "exists"
+    streams.machine.sh(f"zfs mount {r}/t 2>/dev/null; touch /{r}/t/new; zpool sync")
+    assert operator.ask("receive", f"{r}/t@2", "/tmp/step", {})[1] == "modified"
+    streams.machine.sh(f"zfs rollback {r}/t@1; zfs snapshot {r}/t@other; zfs destroy {r}/t@1")
+    assert operator.ask("receive", f"{r}/t@2", "/tmp/step", {})[1] == "diverged"
+
+
+def test_a_stream_that_was_cut_can_be_resumed(streams: Place) -> None:
+    operator = streams.operator()
+    r = streams.root
+    streams.machine.sh("head -c 200k /tmp/full > /tmp/short")
+    assert operator.ask("receive", f"{r}/t@1", "/tmp/short", PROPERTIES)[1] == "cut"
+    token = streams.zfs("get", "-Ho", "value", "receive_resume_token", f"{r}/t")[0]
+    assert token != "-"
+    streams.machine.sh(f"zfs send -t {token} > /tmp/short")
+    assert operator.ask("receive", f"{r}/t@1", "/tmp/short", {}) is None
+    assert guids(streams, "/t") == guids(streams, "/a")[:1]
+
+
 # ---- permissions -----------------------------------------------------------------------------------------------------
 
 OPERATIONS: dict[str, Callable[[list[str]], tuple[str, list[object]]]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zfsync_ssh.process import Completed, Outputs, Receiver, environment, run
+from zfsync_ssh.process import Completed, Outputs, Receiver, environment, run, run_all
 
 PIPE_BYTES = 64 << 10
 
@@ -52,6 +52,34 @@ def test_messages_are_in_english_and_sbin_is_on_the_path(monkeypatch: pytest.Mon
     assert {"/usr/sbin", "/usr/local/sbin"} <= set(made["PATH"].split(":"))
     monkeypatch.delenv("PATH")
     assert "/usr/sbin" in environment()["PATH"].split(":")
+
+
+# ---- several ---------------------------------------------------------------------------------------------------------
+
+
+def test_commands_end_in_the_order_in_which_they_were_given() -> None:
+    commands = [sh("sleep 0.1; echo slow >&2; exit 3"), sh("echo out; echo fast >&2"), ("/no/such/zfs",)]
+    slow, fast, absent = run_all(commands, at_once=3)
+    assert (slow, fast) == (Completed(3, "", "slow\n"), Completed(0, "", "fast\n"))
+    assert absent.status == 127
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 9])
+def test_no_more_commands_than_wished_run_at_the_same_time(at_once: int, tmp_path: Path) -> None:
+    script = f"cd '{tmp_path}'; mkdir $$; ls | wc -l >&2; sleep 0.05; rmdir $$"
+    seen = [int(done.stderr) for done in run_all([sh(script)] * 9, at_once)]
+    assert len(seen) == 9
+    assert max(seen) <= at_once
+
+
+def test_leaving_several_commands_early_leaves_no_process(tmp_path: Path) -> None:
+    script = f"echo $$ > '{tmp_path}/pid.part'; mv '{tmp_path}/pid.part' '{tmp_path}/pid'; exec tail -f /dev/null"
+    wait = f"until [ -e '{tmp_path}/pid' ]; do sleep 0.01; done"
+    running = run_all([sh(wait), sh(script)], at_once=2)
+    next(running)
+    running.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 # ---- listings --------------------------------------------------------------------------------------------------------

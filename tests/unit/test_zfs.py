@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from tests.unit.strategies import names
 from zfsync_ssh import zfs
+from zfsync_ssh.blame import Failed
 from zfsync_ssh.dataset import FILESYSTEM, VOLUME
-from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Stream, batches, classify, reason
+from zfsync_ssh.errors import UsageError
+from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Stream, batches, blamed, classify, reason
 
 COLUMNS = "name,type,guid,used,receive_resume_token,origin,encryption,zfsync:placeholder,zfsync:exclude,zfsync:path"
 
@@ -49,6 +51,19 @@ COLUMNS = "name,type,guid,used,receive_resume_token,origin,encryption,zfsync:pla
         (zfs.rename("p/x", "p/t", VOLUME), "rename p/x p/t"),
         (zfs.inherit("zfsync:path", ["p/a", "p/b"]), "inherit zfsync:path p/a p/b"),
         (zfs.destroy_empty("p/t"), "destroy p/t"),
+        (zfs.hold("tag", ["p@1", "p/a@1"]), "hold tag p@1 p/a@1"),
+        (zfs.hold("tag", ["p@1"], recursive=True), "hold -r tag p@1"),
+        (zfs.release("tag", ["p@1", "p/a@1"]), "release tag p@1 p/a@1"),
+        (zfs.release("tag", ["p@1"], recursive=True), "release -r tag p@1"),
+        (zfs.list_holds(["p@1", "p@2"]), "list -Hp -t snapshot -o name,userrefs p@1 p@2"),
+        (zfs.list_guids(["p@1", "p#m"]), "list -Hp -t snapshot,bookmark -o name,guid p@1 p#m"),
+        (zfs.list_any("p#m"), "list -H -d0 -t all -o name p#m"),
+        (zfs.bookmark("p@1", "p#m"), "bookmark p@1 p#m"),
+        (zfs.destroy_bookmark("p#m"), "destroy p#m"),
+        (zfs.destroy_snapshots(["p/a@1"]), "destroy p/a@1"),
+        (zfs.destroy_snapshots(["p/a@1", "p/a@2", "p/a@3"]), "destroy p/a@1,2,3"),
+        (zfs.snapshot(["p@1", "p/a@1"]), "snapshot p@1 p/a@1"),
+        (zfs.snapshot(["p@1"], [("a:b", "c"), ("d:e", "f")]), "snapshot -o a:b=c -o d:e=f p@1"),
     ],
 )
 def test_a_command_line_is_exactly_this(arguments: tuple[str, ...], line: str) -> None:
@@ -77,6 +92,17 @@ def test_a_name_is_never_taken_for_an_option(one: str, other: str) -> None:
 
 def test_nothing_is_ever_destroyed_with_what_hangs_on_it() -> None:
     assert not any(argument.startswith("-") for argument in zfs.destroy_empty("p/t"))
+
+
+@pytest.mark.parametrize("snapshots", [["p/a"], ["p/a@"], ["p/a#m"], ["p/a@1", "p/b@2"], ["p/a@1%2"], ["p/a@1,2"]])
+def test_only_snapshots_of_one_dataset_are_destroyed_as_snapshots(snapshots: list[str]) -> None:
+    with pytest.raises(UsageError, match="is no snapshot of p/a"):
+        zfs.destroy_snapshots(snapshots)
+
+
+def test_a_dataset_is_not_destroyed_as_a_bookmark() -> None:
+    with pytest.raises(UsageError, match="p/a is no bookmark"):
+        zfs.destroy_bookmark("p/a")
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------
@@ -162,6 +188,16 @@ CUT = (
         ("cannot run 'zfs': No such file or directory", "no-zfs"),
         ("The ZFS modules cannot be auto-loaded.", "no-zfs"),
         ("cannot open 'q': no such pool 'q'", "missing"),
+        ("cannot destroy snapshot p/a@2: it's being held. Run 'zfs holds -r p/a@2' to see holders.", "busy"),
+        ("cannot destroy 'p/a@3': snapshot has dependent clones\nuse '-R' to destroy the following", "busy"),
+        ("cannot release hold from snapshot 'p/a@1': no such tag on this dataset", "missing"),
+        ("cannot hold snapshot 'p/a@1': tag already exists on this dataset", "exists"),
+        ("cannot create bookmark 'p/a#1': bookmark exists", "exists"),
+        ("cannot create snapshot 'p/a@2': dataset already exists\nno snapshots were created", "exists"),
+        ("bookmark 'p/a#1' does not exist.", "missing"),
+        ("cannot open 'p/a#2': no such pool or dataset", "missing"),
+        ("cannot create 'p/b/c': parent does not exist", "missing"),
+        ("cannot hold: permission denied", "permission"),
         ("", "failed"),
     ],
 )
@@ -190,3 +226,36 @@ def test_a_reason_is_short() -> None:
 @pytest.mark.parametrize("stderr", ["", "\n", " \n \n"])
 def test_silence_is_a_reason_as_well(stderr: str) -> None:
     assert reason(stderr) == "it said nothing"
+
+
+def test_a_reason_leaves_out_how_the_command_is_used() -> None:
+    assert reason("cannot open 'p@9': dataset does not exist\nusage:\n\tbookmark <snapshot>") == (
+        "cannot open 'p@9': dataset does not exist"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stderr", "codes"),
+    [
+        ("cannot hold snapshot 'p/a@1': dataset does not exist", {"p/a@1": "missing"}),
+        ("cannot open 'p/a': dataset does not exist\nusage:\n\tsnapshot", {"p/a@1": "missing", "p/a@2": "missing"}),
+        (
+            "cannot create snapshot 'p/b@1': dataset already exists\n"
+            "cannot create snapshot 'p/a@2': out of space\nno snapshots were created",
+            {"p/b@1": "exists", "p/a@2": "no-space"},
+        ),
+        ("cannot destroy snapshot p/a@2: it's being held. Run 'zfs holds -r p/a@2' to see holders.", {"p/a@2": "busy"}),
+        ("cannot destroy 'p/a@1': snapshot has dependent clones\nuse '-R' to …:\np/b", {"p/a@1": "busy"}),
+        ("cannot hold: permission denied", {}),
+        ("cannot open 'p': dataset does not exist", {}),
+        ("sudo: it's wrong: 'p/a@11'", {}),
+    ],
+)
+def test_zfs_blames_the_names_that_it_mentions(stderr: str, codes: dict[str, str]) -> None:
+    found = blamed(["p/a@1", "p/a@2", "p/b@1", "p/b@1 x"], stderr)
+    assert {name: failed.code for name, failed in found.items()} == codes
+
+
+def test_what_is_blamed_says_why_in_the_words_of_zfs() -> None:
+    line = "cannot hold snapshot 'p/a@1': dataset does not exist"
+    assert blamed(["p/a@1"], line + "\nmore") == {"p/a@1": Failed("p/a@1", "missing", line)}
