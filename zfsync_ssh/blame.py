@@ -8,7 +8,7 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-from typing import Callable, Collection, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Callable, Collection, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 UNDONE = "undone"
 """The code of a name with which nothing is wrong: another one kept it from being done."""
@@ -89,8 +89,12 @@ def trees(snapshots: Sequence[str]) -> Dict[str, List[str]]:
     given = dict.fromkeys(snapshots)
     found: Dict[str, List[str]] = {}
     for snapshot in given:
-        dataset, _, name = snapshot.partition("@")
-        parts = dataset.split("/")
-        above = ("%s@%s" % ("/".join(parts[:depth]), name) for depth in range(1, len(parts) + 1))
-        found.setdefault(next(top for top in above if top in given), []).append(snapshot)
+        found.setdefault(next(top for top in lineage(snapshot) if top in given), []).append(snapshot)
     return found
+
+
+def lineage(snapshot: str) -> Iterator[str]:
+    """The snapshots of the same name from the pool down to ``snapshot`` itself, whether they are there or not."""
+    dataset, _, name = snapshot.partition("@")
+    parts = dataset.split("/")
+    return ("%s@%s" % ("/".join(parts[:depth]), name) for depth in range(1, len(parts) + 1))

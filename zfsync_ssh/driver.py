@@ -13,7 +13,7 @@ import os
 from typing import Callable, Collection, Dict, Iterable, Iterator, List, Optional, Protocol, Sequence, Set, Tuple
 
 from . import libzfs, zfs
-from .blame import Failed, Refusal, all_undone, by_pool, dataset_of, narrow, trees
+from .blame import Failed, Refusal, all_undone, by_pool, dataset_of, lineage, narrow, trees
 from .errors import ZfsError
 from .listing import parse_numbers
 from .process import Completed, run, run_all
@@ -89,6 +89,9 @@ class CliDriver:
         for top, names in done.items():  # -r passes over what is not there
             held[top] = {name for name in names if holds.get(name)}
             single += [name for name in names if name not in held[top]]
+        for name in single:  # it may be in a tree that was held before, which must not be released without it
+            for top in held.keys() & set(lineage(name)):
+                held[top].add(name)
         return self._each(_shares(single), lambda batch: zfs.hold(tag, batch), ("exists",))
 
     def release(self, snapshots: Sequence[str], tag: str) -> List[Failed]:
@@ -125,9 +128,8 @@ class CliDriver:
 
     def destroy_bookmarks(self, names: Sequence[str]) -> List[Failed]:
         """See `Driver`."""
-        return self._each(
-            [[name] for name in dict.fromkeys(names)], lambda batch: zfs.destroy_bookmark(batch[0]), ("missing",)
-        )
+        single = [[name] for name in dict.fromkeys(names)]
+        return self._each(single, lambda batch: zfs.destroy_bookmark(batch[0]), ("missing",))
 
     def destroy_snapshots(self, names: Sequence[str]) -> List[Failed]:
         """See `Driver`. One command for the snapshots of a dataset."""
@@ -195,7 +197,8 @@ class CliDriver:
         """Do all names of ``batches``, each batch by a command, several of them at once."""
 
         def attempt(tried: List[List[str]]) -> Iterator[Optional[Refusal]]:
-            for batch, done in zip(tried, self._run_all(map(argv, tried))):
+            commands = [argv(batch) for batch in tried]  # all of them, or a bad name is refused before any is run
+            for batch, done in zip(tried, self._run_all(commands)):
                 ended_well = done.status == 0 or zfs.NOTHING_TO_DESTROY in done.stderr
                 yield None if ended_well else _refusal(batch, done)
 

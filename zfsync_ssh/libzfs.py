@@ -18,7 +18,8 @@ import os
 from typing import TYPE_CHECKING, Callable, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from .blame import Failed, Refusal, all_undone, by_pool, narrow
-from .zfs import classify
+from .errors import ZfsError
+from .zfs import check_bookmarks, check_snapshots, classify
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -105,6 +106,7 @@ class LibDriver:
 
     def destroy_bookmarks(self, names: Sequence[str]) -> List[Failed]:
         """See `Driver`."""
+        check_bookmarks(names)
         return self._each(names, self._lzc.lzc_destroy_bookmarks, ("missing",))
 
     def destroy_snapshots(self, names: Sequence[str]) -> List[Failed]:
@@ -117,6 +119,7 @@ class LibDriver:
                 if error.errno != errno.EXDEV:  # the number of the binding's PoolNotFound: no pool, no snapshots
                     raise
 
+        check_snapshots(names)
         failures = self._each(names, call, ("missing",))
         # The kernel's word for a snapshot with clones depends on its version.
         return [Failed(f.name, *_MEANING[errno.EBUSY]) if f.code == "exists" else f for f in failures]
@@ -139,6 +142,9 @@ class LibDriver:
             return bookmark.encode() in self._lzc.lzc_get_bookmarks(dataset.encode(), [b"guid"])
         except self._lzc.exceptions.FilesystemNotFound:
             return False
+        except self._lzc.exceptions.ZFSError as error:
+            code, message = _meaning(error)
+            raise ZfsError("cannot find out whether %s exists: %s" % (name, message), code) from error
 
     def rename(self, old: str, new: str, kind: str) -> Optional[Failed]:
         """See `Driver`. The library knows nothing of mounts, and so needs no ``kind``."""

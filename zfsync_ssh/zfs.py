@@ -176,25 +176,30 @@ def bookmark(snapshot: str, name: str) -> Tuple[str, ...]:
 
 
 def destroy_bookmark(name: str) -> Tuple[str, ...]:
-    """Destroy one bookmark; `UsageError` for what is none, or the command would destroy a dataset."""
-    if "#" not in name:
-        raise UsageError("%s is no bookmark, and is not destroyed as one." % name)
+    """Destroy one bookmark."""
+    check_bookmarks([name])
     return ("destroy", name)
 
 
 def destroy_snapshots(snapshots: Sequence[str]) -> Tuple[str, ...]:
-    """Destroy snapshots of one dataset, all or none: one that is held or has clones prevents it.
-
-    `UsageError` for what the command would take for anything but snapshots of that dataset, a range for instance.
-    """
+    """Destroy snapshots of one dataset, all or none: one that is held or has clones prevents it."""
+    check_snapshots(snapshots)
     dataset = dataset_of(snapshots[0])
-    for name in snapshots:
-        if dataset_of(name) != dataset or not _SNAPSHOT.fullmatch(name, len(dataset)):
-            raise UsageError("%s is no snapshot of %s, and is not destroyed as one." % (name, dataset))
     return ("destroy", dataset + "@" + ",".join(name[len(dataset) + 1 :] for name in snapshots))
 
 
-_SNAPSHOT = re.compile("@[^@#%,]+")
+def check_bookmarks(names: Iterable[str]) -> None:
+    """`UsageError` for what is no bookmark, before it is destroyed as one: it might be a dataset."""
+    for name in names:
+        if not re.fullmatch("[^@#%,]+#[^@#%,]+", name):
+            raise UsageError("%s is no bookmark, and is not destroyed as one." % name)
+
+
+def check_snapshots(names: Iterable[str]) -> None:
+    """`UsageError` for what is no snapshot, before it is destroyed as one: it might be a dataset, or a range."""
+    for name in names:
+        if not re.fullmatch("[^@#%,]+@[^@#%,]+", name):
+            raise UsageError("%s is no snapshot, and is not destroyed as one." % name)
 
 
 def snapshot(names: Sequence[str], properties: Iterable[Tuple[str, str]] = ()) -> Tuple[str, ...]:
@@ -219,15 +224,19 @@ def batches(names: Iterable[str]) -> Iterator[List[str]]:
 
 # ---- reading what it says --------------------------------------------------------------------------------------------
 
-_CODES = (
+_NEVER_RAN = (
     ("cannot run '", "no-zfs"),
     ("password is required", "permission"),
     ("a terminal is required", "permission"),
     ("not allowed to execute", "permission"),
     ("may not run sudo", "permission"),
     ("not in the sudoers", "permission"),
+    ("utilities must be run as root", "permission"),
     ("/dev/zfs and /proc/self/mounts", "no-zfs"),
     ("ZFS modules", "no-zfs"),
+)
+_CODES = (
+    *_NEVER_RAN,
     ("permission denied", "permission"),
     ("Permission denied", "permission"),
     ("out of space", "no-space"),
@@ -280,7 +289,12 @@ NOTHING_TO_DESTROY = "could not find any snapshots to destroy"
 
 
 def blamed(names: Sequence[str], stderr: str) -> Dict[str, Failed]:
-    """Those of ``names``, snapshots or bookmarks, that `zfs` complains of, or of whose dataset it does."""
+    """Those of ``names``, snapshots or bookmarks, that `zfs` complains of, or of whose dataset it does.
+
+    All of them when it never came to the names: then it would be no use to try fewer.
+    """
+    if any(text in stderr for text, _ in _NEVER_RAN):
+        return {name: Failed(name, classify(stderr), reason(stderr)) for name in names}
     of: Dict[str, List[str]] = {}
     for name in names:
         of.setdefault(name, []).append(name)

@@ -188,6 +188,20 @@ def test_a_tree_that_is_released_in_parts_keeps_the_others_till_then(place: Plac
     assert place.holds() == {}
 
 
+def test_snapshots_of_a_tree_that_are_held_later_are_released_later(place: Place) -> None:
+    place.create("/a", "/b", "/c", "/d", "/e")
+    place.snapshot("1")
+    first = [f"{place.root}{child}@1" for child in ("", "/a", "/b", "/c")]
+    second = [f"{place.root}{child}@1" for child in ("/d", "/e")]
+    operator = place.operator()
+    operator.ask("hold", first, "test")
+    assert operator.codes("hold", [*second, f"{place.root}/d@9"], "test") == {f"{place.root}/d@9": "missing"}
+    assert operator.codes("release", first, "test") == {}
+    assert place.holds().keys() >= set(second)
+    assert operator.codes("release", [*second, f"{place.root}/d@9"], "test") == {}
+    assert place.holds() == {}
+
+
 def test_temporary_holds_go_with_the_process_and_others_stay(place: Place) -> None:
     place.create("/a", "/b", "/c", "/extra")
     place.snapshot("1")

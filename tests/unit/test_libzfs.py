@@ -12,6 +12,7 @@ import pytest
 from zfsync_ssh import libzfs
 from zfsync_ssh.blame import Failed
 from zfsync_ssh.driver import CliDriver, choose
+from zfsync_ssh.errors import UsageError, ZfsError
 
 
 class Error(Exception):
@@ -172,6 +173,23 @@ def test_bookmarks_that_are_there_are_looked_at() -> None:
     driver = libzfs.LibDriver(binding(lzc_bookmark=raises(there)), look)
     assert driver.bookmark([("p#1", "p@1"), ("p#2", "p@2")]) == [Failed("p#1", "exists", "of another")]
     assert asked == [("p#1", "p@1"), ("p#2", "p@2")]
+
+
+def test_only_snapshots_and_bookmarks_are_destroyed() -> None:
+    driver = lib(lzc_destroy_snaps=raises(AssertionError()), lzc_destroy_bookmarks=raises(AssertionError()))
+    for name in ("p/a", "p/a#m"):
+        with pytest.raises(UsageError):
+            driver.destroy_snapshots(["p@1", name])
+    for name in ("p/a", "p/a@1"):
+        with pytest.raises(UsageError):
+            driver.destroy_bookmarks(["p#1", name])
+
+
+def test_a_bookmark_that_cannot_be_looked_up_is_an_error() -> None:
+    exceptions = SimpleNamespace(ZFSError=Error, FilesystemNotFound=KeyError)
+    driver = lib(lzc_get_bookmarks=raises(Error(errno.EPERM)), exceptions=exceptions)
+    with pytest.raises(ZfsError, match="cannot find out whether p#1 exists: permission denied"):
+        driver.exists("p#1")
 
 
 def test_each_pool_is_a_call() -> None:

@@ -94,15 +94,16 @@ def test_nothing_is_ever_destroyed_with_what_hangs_on_it() -> None:
     assert not any(argument.startswith("-") for argument in zfs.destroy_empty("p/t"))
 
 
-@pytest.mark.parametrize("snapshots", [["p/a"], ["p/a@"], ["p/a#m"], ["p/a@1", "p/b@2"], ["p/a@1%2"], ["p/a@1,2"]])
-def test_only_snapshots_of_one_dataset_are_destroyed_as_snapshots(snapshots: list[str]) -> None:
-    with pytest.raises(UsageError, match="is no snapshot of p/a"):
-        zfs.destroy_snapshots(snapshots)
+@pytest.mark.parametrize("name", ["p/a", "p/a@", "@1", "p/a#m", "p/a@1%2", "p/a@1,2", "p/a@1@2", "p/a@%", ""])
+def test_only_snapshots_are_destroyed_as_snapshots(name: str) -> None:
+    with pytest.raises(UsageError, match="is no snapshot, and is not destroyed as one"):
+        zfs.destroy_snapshots(["p/a@1", name])
 
 
-def test_a_dataset_is_not_destroyed_as_a_bookmark() -> None:
-    with pytest.raises(UsageError, match="p/a is no bookmark"):
-        zfs.destroy_bookmark("p/a")
+@pytest.mark.parametrize("name", ["p/a", "p/a#", "#m", "p/a@1", "p/a#m#n", ""])
+def test_only_a_bookmark_is_destroyed_as_a_bookmark(name: str) -> None:
+    with pytest.raises(UsageError, match="is no bookmark, and is not destroyed as one"):
+        zfs.destroy_bookmark(name)
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------
@@ -254,6 +255,18 @@ def test_a_reason_leaves_out_how_the_command_is_used() -> None:
 def test_zfs_blames_the_names_that_it_mentions(stderr: str, codes: dict[str, str]) -> None:
     found = blamed(["p/a@1", "p/a@2", "p/b@1", "p/b@1 x"], stderr)
     assert {name: failed.code for name, failed in found.items()} == codes
+
+
+@pytest.mark.parametrize(
+    ("stderr", "code"),
+    [
+        ("sudo: a password is required", "permission"),
+        ("cannot run 'zfs': No such file or directory", "no-zfs"),
+        ("Permission denied the ZFS utilities must be run as root.", "permission"),
+    ],
+)
+def test_what_kept_zfs_from_running_is_so_for_all_names(stderr: str, code: str) -> None:
+    assert blamed(["p@1", "p@2"], stderr) == {name: Failed(name, code, stderr) for name in ("p@1", "p@2")}
 
 
 def test_what_is_blamed_says_why_in_the_words_of_zfs() -> None:
