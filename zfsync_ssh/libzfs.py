@@ -34,6 +34,7 @@ _MEANING = {
     errno.EEXIST: ("exists", "it exists already"),
     errno.EBUSY: ("busy", "it is in use, held, or has clones"),
     errno.EPERM: ("permission", "permission denied"),
+    errno.EACCES: ("failed", "its encryption forbids that: no key is loaded, or it would leave its encryption root"),
     errno.ENOSPC: ("no-space", "out of space"),
     errno.EDQUOT: ("no-space", "the quota is exceeded"),
     errno.ENAMETOOLONG: ("name", "the name is too long"),

@@ -284,6 +284,8 @@ def destroy_snapshots(snapshots: Sequence[str]) -> Tuple[str, ...]:
     """Destroy snapshots of one dataset, all or none: one that is held or has clones prevents it."""
     check_snapshots(snapshots)
     dataset = dataset_of(snapshots[0])
+    if any(dataset_of(name) != dataset for name in snapshots):
+        raise UsageError("%s are snapshots of several datasets." % ", ".join(snapshots))
     return ("destroy", dataset + "@" + ",".join(name[len(dataset) + 1 :] for name in snapshots))
 
 

@@ -358,6 +358,15 @@ def test_a_rename_that_cannot_be_says_why(place: Place) -> None:
     assert codes == [[f"{r}/none", "missing"], [f"{r}/a", "exists"], [f"{r}/b", "missing"]]
 
 
+def test_what_is_encrypted_cannot_leave_its_encryption_root(place: Place) -> None:
+    r = place.root
+    place.machine.sh(f"echo 12345678 | zfs create -o encryption=on -o keyformat=passphrase {r}/e")
+    place.create("/e/x")
+    name, code, message = place.operator().ask("rename", f"{r}/e/x", f"{r}/x", "filesystem")
+    assert (name, code) == (f"{r}/e/x", "failed")
+    assert "encrypt" in message
+
+
 def test_any_legal_name_will_do(place: Place) -> None:
     place.create("/a b", "/a b/c:d.e_f-g")
     r = place.root

@@ -132,6 +132,11 @@ def test_only_snapshots_are_destroyed_as_snapshots(name: str) -> None:
         zfs.destroy_snapshots(["p/a@1", name])
 
 
+def test_snapshots_of_several_datasets_are_not_destroyed_as_those_of_one() -> None:
+    with pytest.raises(UsageError, match="of several datasets"):
+        zfs.destroy_snapshots(["p/a@1", "p/b@2"])
+
+
 @pytest.mark.parametrize("name", ["p/a", "p/a#", "#m", "p/a@1", "p/a#m#n", ""])
 def test_only_a_bookmark_is_destroyed_as_a_bookmark(name: str) -> None:
     with pytest.raises(UsageError, match="is no bookmark, and is not destroyed as one"):
