@@ -128,6 +128,10 @@ ALONE = "it names a snapshot or bookmark; give the dataset alone."
         (("cleanbuffer", "backup:1"), "'1' is not a dataset: a pool's name begins with a letter."),
         ((*PUSH, "--channels", "0"), "--channels 0 is not possible: give 1 or more."),
         ((*PUSH, "--channels=-3"), "--channels -3 is not possible: give 1 or more."),
+        (
+            (*PUSH, "--rate-limit", "50MB/s"),
+            "'50MB/s' is not a rate: give bytes per second, 1K or more; K, M and G are 2^10, 2^20 and 2^30, as in 50M.",
+        ),
         ((*PUSH, "--port", "0"), "0 is not a port: give one from 1 to 65535."),
         ((*PUSH, "-p", "65536"), "65536 is not a port: give one from 1 to 65535."),
         ((*PUSH, "--identity", "/no/such/key"), "There is no key /no/such/key."),
@@ -166,6 +170,7 @@ def test_a_wrong_command_line_ends_with_2_and_one_sentence(
         (("cleanbuffer",), "the following arguments are required: TARGET"),
         ((*PUSH, "--channels", "many"), "invalid int value: 'many'"),
         ((*PUSH, "--port", "ssh"), "invalid int value: 'ssh'"),
+        ((*PUSH, "--compress", "gzip"), "invalid choice: 'gzip'"),
         ((*PUSH, "more"), "unrecognized arguments: more"),
         ((*PUSH, "--no-such-option"), "unrecognized arguments: --no-such-option"),
         (("cleanbuffer", "backup:pool", "--dry-run"), "unrecognized arguments: --dry-run"),
