@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .advice import advice
@@ -75,13 +74,12 @@ class Replication:
 
     async def _run(self) -> None:
         options = self._options
-        source, (control, filters, target) = await both(self._source.inventory(options.recursive), self._open_control())
-        ends = ((self._source.host, self._source.filters), (self._target.host, filters))
-        agreed = agreed_filter(options.compress, ends)
+        source, (control, target) = await both(self._source.inventory(options.recursive), self._open_control())
         plan = make_plan(
             options.selection.datasets(source), target, host=self._target.host, selection=options.selection
         )
-        plan = with_filters(plan, agreed)
+        ends = [(end.host, end.filters) for end in (self._source, self._target)]
+        plan = with_filters(plan, agreed_filter(options.compress, ends))
         if plan.work:
             plan = with_estimates(plan, await self._source.written(snapshots_to_send(plan)))
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
@@ -103,13 +101,12 @@ class Replication:
                 "empty",
             )
 
-    async def _open_control(self) -> tuple[AgentClient, Sequence[str], Inventory]:
-        """The agent that is asked, the filters that it has, and what is there."""
+    async def _open_control(self) -> tuple[AgentClient, Inventory]:
         client, hello = await self._target.open()
         self._observe(Connected(hello.host, hello.python, self._target.cipher))
         if not self._options.dry_run:
             await client.lock(self._target.root, self._options.owner)
-        return client, hello.filters, await self._target.inventory(client, self._options.recursive)
+        return client, await self._target.inventory(client, self._options.recursive)
 
     def _workers(self, target: Inventory) -> Workers:
         present = {child for child, dataset in target.datasets.items() if dataset.complete}

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from tests.unit.strategies import names
 from zfsync_ssh import __version__, cli
+from zfsync_ssh.channel import Channel
 from zfsync_ssh.cli import cleanbuffer, main, replicate
 from zfsync_ssh.cli.location import Location, parse_location
-from zfsync_ssh.errors import EXIT_INTERRUPTED, UsageError, ZfsError
+from zfsync_ssh.errors import EXIT_INTERRUPTED, ConnectError, UsageError, ZfsError
+from zfsync_ssh.transport import RECEIVE_WINDOW_BYTES, WINDOW_BYTES, SshOpener
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
 
@@ -198,6 +200,24 @@ def test_verbose_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     err = capsys.readouterr().err
     assert err.startswith("Traceback (most recent call last):")
     assert err.splitlines()[-1].startswith("zfsync: 'tank//' is not a dataset")
+
+
+# ---- a limited rate --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "window"), [((), RECEIVE_WINDOW_BYTES), (("--rate-limit", "1M"), WINDOW_BYTES)])
+def test_a_limited_source_has_no_large_window_to_fill_at_once(
+    options: tuple[str, ...], window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[int] = []
+
+    async def opened(opener: SshOpener) -> Channel:
+        windows.append(opener._window)
+        raise ConnectError("enough")
+
+    monkeypatch.setattr(SshOpener, "open", opened)
+    assert outcome("push", "web:tank/data", "backup:pool/data", *options) == 5
+    assert sorted(windows) == sorted([window, WINDOW_BYTES])
 
 
 # ---- how it ends -----------------------------------------------------------------------------------------------------
