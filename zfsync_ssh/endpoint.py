@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from .agent import AgentClient
@@ -44,6 +45,8 @@ class Endpoint:
         self._opener = opener
         self._command = command
         self._clients: list[AgentClient] = []
+        self.filters: Sequence[str] = ()
+        """Those of `zfsync_ssh.filters` that are there, as the agents say."""
 
     def __str__(self) -> str:
         return self.host.at(self.root)
@@ -53,6 +56,7 @@ class Endpoint:
         client = AgentClient(await self._opener.open(), self.host)
         self._clients.append(client)
         hello = await client.start()
+        self.filters = hello.filters
         await client.begin(self.root, self.buffer, self._command)
         return client, hello
 

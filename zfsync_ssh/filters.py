@@ -52,9 +52,7 @@ def complaint(done: Completed, program: str) -> str:
     if done.status == 0:
         return ""
     said = done.stderr.strip().splitlines()
-    if done.status == 127 and said:
-        how = said[-1]
-    elif done.status < 0:
+    if done.status < 0:
         how = "killed by signal %d" % -done.status
     else:
         how = said[-1].strip() if said else "status %d" % done.status

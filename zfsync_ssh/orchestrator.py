@@ -103,8 +103,8 @@ class Replication:
             confirm=options.confirm,
             observe=self._observe,
         )
-        source, (control, filters, target) = await both(preparation.source_inventory(), self._open_control())
-        ends = ((self._source.host, self._source.filters), (self._target.host, filters))
+        source, (control, target) = await both(preparation.source_inventory(), self._open_control())
+        ends = [(end.host, end.filters) for end in (self._source, self._target)]
         made = await preparation.prepare(control, source, target, agreed_filter(options.compress, ends))
         plan = made.plan
         self._check_record(plan, made.changes)
@@ -139,13 +139,12 @@ class Replication:
                 "empty",
             )
 
-    async def _open_control(self) -> tuple[AgentClient, Sequence[str], Inventory]:
-        """The agent that is asked, the filters that it has, and what is there."""
+    async def _open_control(self) -> tuple[AgentClient, Inventory]:
         client, hello = await self._target.open()
         self._observe(Connected(hello.host, hello.python, self._target.cipher))
         if not self._options.dry_run:
             await client.lock(self._target.root, self._options.owner)
-        return client, hello.filters, await self._target.inventory(client, self._options.recursive)
+        return client, await self._target.inventory(client, self._options.recursive)
 
     def _check_record(self, plan: Plan, changes: Sequence[Change]) -> None:
         """Compare the plan with the one that was written down, and write it down, as far as that was asked for."""

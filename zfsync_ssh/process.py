@@ -189,8 +189,9 @@ class _Child:
             os.close(self._stderr)
             self._done = Completed(127, "", not_runnable(argv, error))
             return
-        for pipe in filter(None, (self.process.stdin, self.process.stdout) if pipe_bytes else ()):
-            enlarge_pipe(pipe.fileno(), pipe_bytes)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe and pipe_bytes:
+                enlarge_pipe(pipe.fileno(), pipe_bytes)
 
     def piped_into(self, argv: Sequence[str], stdout: int, pipe_bytes: int = 0) -> _Child:
         """Start a command that reads what this one writes."""

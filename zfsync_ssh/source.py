@@ -233,8 +233,6 @@ class AgentSource:
         self.host = endpoint.host
         self.root = endpoint.root
         self._control: AgentClient | None = None
-        self.filters: Sequence[str] = ()
-        """See `Source`."""
         self._idle: list[AgentClient] = []
         self._busy = 0
         """Agents that send now."""
@@ -245,10 +243,14 @@ class AgentSource:
         """See `Source`."""
         return self._endpoint.lost
 
+    @property
+    def filters(self) -> Sequence[str]:
+        """See `Source`."""
+        return self._endpoint.filters
+
     async def inventory(self, recursive: bool, *, holds: str = "", creation: bool = False) -> Inventory:
         """See `Source`."""
-        self._control, hello = await self._endpoint.open()
-        self.filters = hello.filters
+        self._control, _ = await self._endpoint.open()
         self._idle.append(self._control)
         inventory = await self._endpoint.inventory(self._control, recursive, holds=holds, creation=creation)
         if "" not in inventory:

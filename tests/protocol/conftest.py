@@ -15,7 +15,7 @@ from zfsync_ssh import bootstrap
 from zfsync_ssh.channel import LocalOpener
 from zfsync_ssh.dataset import Host
 from zfsync_ssh.endpoint import Endpoint
-from zfsync_ssh.events import Event, Finished, Outcome
+from zfsync_ssh.events import Event, Finished, Observer, Outcome
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.source import AgentSource, LocalSource, Source
 
@@ -44,9 +44,15 @@ class Pair:
     async def push(self, source: str = "src/tree", root: str = "dst/tree", pull: bool = False, **options: Any) -> int:
         """Send ``source`` to ``root``; with ``pull`` the source is behind agents as well."""
         self.events.clear()
+        return await self.replicate(self.events.append, source, root, pull, **options)
+
+    async def replicate(
+        self, observe: Observer, source: str = "src/tree", root: str = "dst/tree", pull: bool = False, **options: Any
+    ) -> int:
+        """Likewise, with an observer of its own."""
         end: Source = self.remote_source(source) if pull else LocalSource(source, zfs_command(self.sender))
         chosen = Options(**{"owner": "test", **options})
-        return await Replication(end, self.target(root), chosen, self.events.append).run()
+        return await Replication(end, self.target(root), chosen, observe).run()
 
     @property
     def outcomes(self) -> dict[str, Outcome]:

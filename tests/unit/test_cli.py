@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from tests.unit.strategies import names
 from zfsync_ssh import __version__, cli
+from zfsync_ssh.channel import Channel
 from zfsync_ssh.cli import cleanbuffer, main, replicate
 from zfsync_ssh.cli.location import Location, parse_location
-from zfsync_ssh.errors import EXIT_INTERRUPTED, UsageError, ZfsError
+from zfsync_ssh.errors import EXIT_INTERRUPTED, ConnectError, UsageError, ZfsError
+from zfsync_ssh.transport import RECEIVE_WINDOW_BYTES, WINDOW_BYTES, SshOpener
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
 
@@ -128,6 +130,10 @@ ALONE = "it names a snapshot or bookmark; give the dataset alone."
         (("cleanbuffer", "backup:1"), "'1' is not a dataset: a pool's name begins with a letter."),
         ((*PUSH, "--channels", "0"), "--channels 0 is not possible: give 1 or more."),
         ((*PUSH, "--channels=-3"), "--channels -3 is not possible: give 1 or more."),
+        (
+            (*PUSH, "--rate-limit", "50MB/s"),
+            "'50MB/s' is not a rate: give bytes per second, 1K or more; K, M and G are 2^10, 2^20 and 2^30, as in 50M.",
+        ),
         ((*PUSH, "--port", "0"), "0 is not a port: give one from 1 to 65535."),
         ((*PUSH, "-p", "65536"), "65536 is not a port: give one from 1 to 65535."),
         ((*PUSH, "--identity", "/no/such/key"), "There is no key /no/such/key."),
@@ -166,6 +172,7 @@ def test_a_wrong_command_line_ends_with_2_and_one_sentence(
         (("cleanbuffer",), "the following arguments are required: TARGET"),
         ((*PUSH, "--channels", "many"), "invalid int value: 'many'"),
         ((*PUSH, "--port", "ssh"), "invalid int value: 'ssh'"),
+        ((*PUSH, "--compress", "gzip"), "invalid choice: 'gzip'"),
         ((*PUSH, "more"), "unrecognized arguments: more"),
         ((*PUSH, "--no-such-option"), "unrecognized arguments: --no-such-option"),
         (("cleanbuffer", "backup:pool", "--dry-run"), "unrecognized arguments: --dry-run"),
@@ -193,6 +200,24 @@ def test_verbose_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     err = capsys.readouterr().err
     assert err.startswith("Traceback (most recent call last):")
     assert err.splitlines()[-1].startswith("zfsync: 'tank//' is not a dataset")
+
+
+# ---- a limited rate --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "window"), [((), RECEIVE_WINDOW_BYTES), (("--rate-limit", "1M"), WINDOW_BYTES)])
+def test_a_limited_source_has_no_large_window_to_fill_at_once(
+    options: tuple[str, ...], window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[int] = []
+
+    async def opened(opener: SshOpener) -> Channel:
+        windows.append(opener._window)
+        raise ConnectError("enough")
+
+    monkeypatch.setattr(SshOpener, "open", opened)
+    assert outcome("push", "web:tank/data", "backup:pool/data", *options) == 5
+    assert sorted(windows) == sorted([window, WINDOW_BYTES])
 
 
 # ---- how it ends -----------------------------------------------------------------------------------------------------

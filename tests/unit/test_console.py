@@ -326,6 +326,12 @@ def test_a_channel_is_idle_again_when_it_has_sent_all() -> None:
     assert channels == ["1", "2"]
 
 
+def test_an_estimate_that_was_wrong_is_put_right_when_its_dataset_is_done() -> None:
+    done = Finished(dataclasses.replace(SENT, bytes=100 << 10, estimate=600 << 10))
+    assert "100.0 KiB of 524.0 KiB" in picture(*SENDING, SendEnded(1, "src/a"), done)[-1]
+    assert "100.0 KiB of 524.0 KiB" in picture(*SENDING, SendEnded(1, "src/a"), done, done)[-1]
+
+
 def test_more_bytes_than_were_estimated_are_shown_as_they_are() -> None:
     _, _, busy, _ = picture(*SENDING[:-1], Progress(1, 5 << 10))
     assert "5.0 KiB of 5.0 KiB" in busy

@@ -142,3 +142,71 @@ def test_leaving_a_receiver_ends_its_stream_and_waits(tmp_path: Path) -> None:
     with Receiver(sh(f"wc -c > '{tmp_path}/count'"), PIPE_BYTES) as receiver:
         receiver.write(b"12345")
     assert (tmp_path / "count").read_text().strip() == "5"
+
+
+# ---- filters ---------------------------------------------------------------------------------------------------------
+
+UPPER = python("[os.write(1, data.upper()) for data in iter(lambda: os.read(0, 65536), b'')]")
+
+
+def test_an_output_is_read_through_a_filter() -> None:
+    with Outputs([python("sys.stdout.write('b' * 300_000)")], PIPE_BYTES, UPPER) as listing:
+        assert b"".join(listing) == b"B" * 300_000
+    assert (listing.status, listing.stderr) == (0, "")
+    assert listing.filtered == Completed(0, "", "")
+
+
+def test_a_filter_that_fails_ends_the_command_before_it_too() -> None:
+    with Outputs([sh("exec cat /dev/zero")], PIPE_BYTES, sh("echo broken >&2; exit 3")) as listing:
+        assert b"".join(listing) == b""
+    assert listing.filtered == Completed(3, "", "broken\n")
+    assert listing.status == 13  # SIGPIPE
+
+
+def test_a_filter_that_is_not_there_is_said() -> None:
+    with Outputs([sh("exec cat /dev/zero")], PIPE_BYTES, ("/no/such/filter",)) as listing:
+        assert b"".join(listing) == b""
+    assert listing.filtered is not None
+    assert listing.filtered.status == 127
+
+
+def test_leaving_early_ends_the_filter_as_well() -> None:
+    with Outputs([sh("exec cat /dev/zero")], PIPE_BYTES, UPPER) as listing:
+        children = [child.process for child in (*listing._children, *listing._outlets)]
+        assert next(iter(listing))
+    assert all(process is not None and process.returncode == -9 for process in children)
+
+
+def test_a_stream_reaches_its_receiver_through_a_filter(tmp_path: Path) -> None:
+    with Receiver(sh(f"cat > '{tmp_path}/got'"), PIPE_BYTES, UPPER) as receiver:
+        assert receiver.write(b"a" * 300_000)
+        assert receiver.finish().status == 0
+    assert receiver.filtered == Completed(0, "", "")
+    assert (tmp_path / "got").read_bytes() == b"A" * 300_000
+
+
+def test_a_receiver_that_fails_behind_a_filter_is_told_apart_from_it() -> None:
+    with Receiver(sh("echo full >&2; exit 1"), PIPE_BYTES, UPPER) as receiver:
+        while receiver.write(b"a" * PIPE_BYTES):
+            pass
+        assert receiver.finish() == Completed(1, "", "full\n")
+    assert receiver.filtered is not None
+    assert receiver.filtered.status != 0
+
+
+def test_a_filter_that_fails_in_front_of_a_receiver_ends_its_input(tmp_path: Path) -> None:
+    with Receiver(sh(f"wc -c > '{tmp_path}/count'"), PIPE_BYTES, sh("head -c 10; exit 1")) as receiver:
+        while receiver.write(b"a" * PIPE_BYTES):
+            pass
+        assert receiver.finish().status == 0
+    assert receiver.filtered == Completed(1, "", "")
+    assert (tmp_path / "count").read_text().strip() == "10"
+
+
+def test_a_receiver_without_its_filter_reads_nothing(tmp_path: Path) -> None:
+    with Receiver(sh(f"wc -c > '{tmp_path}/count'"), PIPE_BYTES, ("/no/such/filter",)) as receiver:
+        assert not receiver.write(b"a")
+        receiver.finish()
+    assert receiver.filtered is not None
+    assert receiver.filtered.status == 127
+    assert (tmp_path / "count").read_text().strip() == "0"

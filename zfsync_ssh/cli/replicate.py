@@ -136,7 +136,7 @@ def _replicate(arguments: argparse.Namespace, source: Location, target: Location
     there = endpoint_at(arguments, target, buffer_of(arguments, target))
     if not (source.host or target.host) and child_of(source.dataset, target.dataset) is not None:
         raise UsageError(f"{target.dataset} is part of the source {source.dataset} itself: choose another target.")
-    here = source_at(arguments, source)
+    here = source_at(arguments, source, limited=options.rate_limit > 0)
     return run_job(
         arguments,
         lambda observe: Replication(here, there, replace(options, confirm=_confirm(arguments, observe)), observe).run(),

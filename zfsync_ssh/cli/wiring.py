@@ -65,11 +65,13 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     show.add_argument("-v", "--verbose", action="store_true", help="say more, and add the traceback to an error")
 
 
-def source_at(arguments: argparse.Namespace, place: Location) -> Source:
-    """The end that sends, here or on another host."""
+def source_at(arguments: argparse.Namespace, place: Location, *, limited: bool = False) -> Source:
+    """The end that sends, here or on another host; ``limited`` says that its streams have a limited rate."""
     from ..source import AgentSource, LocalSource
 
-    return AgentSource(endpoint_at(arguments, place, "")) if place.host else LocalSource(place.dataset)
+    if not place.host:
+        return LocalSource(place.dataset)
+    return AgentSource(endpoint_at(arguments, place, "", receives=not limited))
 
 
 def buffer_of(arguments: argparse.Namespace, target: Location) -> str:
@@ -81,8 +83,11 @@ def buffer_of(arguments: argparse.Namespace, target: Location) -> str:
     return buffer
 
 
-def endpoint_at(arguments: argparse.Namespace, place: Location, buffer: str) -> Endpoint:
-    """The end of the run that ``place`` is, with the way there; a source has no ``buffer``."""
+def endpoint_at(arguments: argparse.Namespace, place: Location, buffer: str, *, receives: bool = False) -> Endpoint:
+    """The end of the run that ``place`` is, with the way there; a source has no ``buffer``.
+
+    ``receives`` says that much will come from there, as fast as it can: a large window is good for that alone.
+    """
     from ..channel import LocalOpener
     from ..endpoint import ChannelOpener, Endpoint
     from ..transport import SshOpener, SshOptions
@@ -96,7 +101,7 @@ def endpoint_at(arguments: argparse.Namespace, place: Location, buffer: str) -> 
     if place.host:
         ssh = SshOptions(place.host, place.user, arguments.port, arguments.identity, arguments.ssh_config)
         pythons = (arguments.remote_python,) if arguments.remote_python else bootstrap.PYTHONS
-        opener = SshOpener(ssh, bootstrap.command(pythons), receives=not buffer)
+        opener = SshOpener(ssh, bootstrap.command(pythons), receives=receives)
     else:
         opener = LocalOpener(bootstrap.command((sys.executable, *bootstrap.PYTHONS)))
     return Endpoint(opener, Host(place.host), place.dataset, buffer, zfs)

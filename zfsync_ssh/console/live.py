@@ -90,6 +90,8 @@ class LiveConsole:
         self._status = "connecting"
         self._title = ""
         self._planned = Planned(0, 0, 0)
+        self._expected = 0
+        """Bytes of the whole run: the plan's estimate, with the true number for each dataset that is done."""
         self._in_flight: dict[str, int] = {}
         """Bytes of datasets that were sent and have no outcome yet."""
         self._done_bytes = 0
@@ -164,6 +166,8 @@ class LiveConsole:
         if before is None and outcome.status in (Status.SENT, Status.FAILED):
             self._done += 1
             self._done_bytes += outcome.bytes
+            if outcome.estimate:  # may have been far off, where a stream was compressed on its way
+                self._expected += outcome.bytes - outcome.estimate
 
     def _advance(self, event: Event) -> None:
         now = time.monotonic()
@@ -174,6 +178,7 @@ class LiveConsole:
                 self._say(f"connected to {event.host} (python {event.python}{cipher})", "dim")
         elif isinstance(event, Planned):
             self._planned = event
+            self._expected = event.bytes
             self._status = "opening channels" if event.to_send else "nothing to send"
         elif isinstance(event, Opened):
             self._status = "sending"
@@ -221,7 +226,7 @@ class LiveConsole:
             grid.add_row(name, what, *_gauge(lane.bytes, lane.current.estimate, lane.rate))
         done = Text(f"{self._done} of {self._planned.to_send} datasets", style="bold")
         total = Text("  total", style="bold")
-        grid.add_row(total, done, *_gauge(self._sent_bytes, self._planned.bytes, self._total_rate))
+        grid.add_row(total, done, *_gauge(self._sent_bytes, self._expected, self._total_rate))
         return Group(title, grid)
 
     def _closing_table(self) -> Table:
