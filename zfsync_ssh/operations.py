@@ -258,7 +258,8 @@ class Operations:
             else:
                 failed = self._placeholder(Operation("placeholder", destination))
             if failed or move.source:
-                results.append((failed or Result(True))._replace(name=move.child))
+                along = [child for child, one in inventory.buffered.items() if one.name.startswith(move.source + "/")]
+                results += [(failed or Result(True))._replace(name=child) for child in (move.child, *along)]
         for names in zfs.batches(moved):
             target.zfs(zfs.inherit(PATH_PROPERTY, names))
         if inventory.buffer is not None and inventory.buffer.placeholder and all(result.ok for result in results):

@@ -46,7 +46,13 @@ class Run:
         self.err = done.stderr
 
     def __repr__(self) -> str:
-        return f"exit {self.status}\n{self.out}\n{self.err}"
+        # The failures first: pytest cuts off what is long.
+        failures = [
+            line
+            for line in self.out.splitlines()
+            if '"status": "failed"' in line or '"problem": "' in line and '"problem": ""' not in line
+        ]
+        return "\n".join((f"exit {self.status}", self.err, *failures, self.out))
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..errors import EXIT_INTERRUPTED, ZfsyncError
 from . import cleanbuffer, compare, holds, replicate
+from .options import with_ages
 from .wiring import EXIT_CODES
 
 _COMMANDS = (replicate, compare, cleanbuffer, holds)
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The program; its exit code."""
     arguments = None
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser().parse_args(with_ages(sys.argv[1:] if argv is None else argv))
         code: int = arguments.run(arguments)
         return code
     except ZfsyncError as error:

@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from ..orchestrator import Options
 
 
+DELETE_DATASETS = "--delete-datasets"
+
+
+def with_ages(words: Sequence[str]) -> list[str]:
+    """The words of a command line, where ``--delete-datasets`` is without an age, with one of zero.
+
+    argparse would take the next word, the source, for an age that may be left out.
+    """
+    return [f"{word}=0s" if word == DELETE_DATASETS else word for word in words]
+
+
 def add_transfer(parser: argparse.ArgumentParser) -> None:
     """Add how the streams go."""
     transfer = parser.add_argument_group("streams")
@@ -98,11 +109,9 @@ def add_target_choices(parser: argparse.ArgumentParser) -> None:
         "--delete-snapshots", action="store_true", help="destroy snapshots that SOURCE no longer has, but no held ones"
     )
     there.add_argument(
-        "--delete-datasets",
-        nargs="?",
-        const="0s",
+        DELETE_DATASETS,
         metavar="AGE",
-        help="destroy datasets that SOURCE no longer has; with AGE (30d) only when they have been gone for so long",
+        help="destroy datasets that SOURCE no longer has; with =AGE (=30d) only when they have been gone for so long",
     )
     there.add_argument(
         "--preserve",
