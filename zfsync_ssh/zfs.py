@@ -24,6 +24,9 @@ the property, and must not be taken for a placeholder itself."""
 EXCLUDE_PROPERTY = "zfsync:exclude"
 """The user sets it to ``on`` for a dataset of a source that is to be left out, and all below it that inherits this."""
 
+READER_PROPERTY = "zfsync:reader"
+"""On a clone that an agent reads a volume's snapshot by: its process. Nothing else uses such a clone, ever."""
+
 MAX_ARGUMENT_BYTES = 96 << 10
 """Names on one command line: well below the 128 KiB that every system allows (Linux: MAX_ARG_STRLEN, ARG_MAX)."""
 
@@ -66,6 +69,12 @@ def list_existing(names: Iterable[str]) -> Tuple[str, ...]:
 def list_written(snapshots: Iterable[str]) -> Tuple[str, ...]:
     """How many bytes each of ``snapshots``, full names, has written since the one before it."""
     return ("list", "-Hp", "-t", "snapshot", "-o", "name,written", *snapshots)
+
+
+def list_readable(dataset: str, snapshot: str) -> Tuple[str, ...]:
+    """What tells how the contents of ``snapshot`` can be reached: a row of its dataset, then one of itself."""
+    columns = "name,type,guid,keystatus,acltype,mounted,mountpoint"
+    return ("list", "-Hp", "-d0", "-t", "filesystem,volume,snapshot", "-o", columns, dataset, snapshot)
 
 
 QUERIES: Dict[str, Callable[[List[str]], Tuple[str, ...]]] = {"written": list_written}
@@ -201,6 +210,22 @@ def snapshot(names: Sequence[str], properties: Iterable[Tuple[str, str]] = ()) -
     """Take snapshots of datasets of one pool in one transaction group, all or none."""
     options = [part for key, value in properties for part in ("-o", "%s=%s" % (key, value))]
     return ("snapshot", *options, *names)
+
+
+def clone_to_read(snapshot: str, clone: str, pid: int) -> Tuple[str, ...]:
+    """Make a volume whose device shows what is in ``snapshot``, for the process ``pid`` alone."""
+    properties = ("readonly=on", "volmode=dev", EXCLUDE_PROPERTY + "=on", "%s=%d" % (READER_PROPERTY, pid))
+    return ("clone", *(part for setting in properties for part in ("-o", setting)), snapshot, clone)
+
+
+def list_clones(pool: str) -> Tuple[str, ...]:
+    """The volumes at the top of a pool, each with the process that it was cloned for."""
+    return ("list", "-H", "-d1", "-t", "volume", "-o", "name," + READER_PROPERTY, pool)
+
+
+def destroy_clone(name: str) -> Tuple[str, ...]:
+    """Destroy what `clone_to_read` made, with the snapshots that somebody's timer may have made of it."""
+    return ("destroy", "-r", name)
 
 
 def batches(names: Iterable[str]) -> Iterator[List[str]]:
