@@ -170,7 +170,7 @@ def do_list(path: str, arguments: list[str]) -> None:
             if dataset["kind"] in kinds:
                 row(columns, name, dataset["kind"], ["", dataset["guid"], 0, 0], dataset)
             for kind, mark in (("snapshot", "@"), ("bookmark", "#")):
-                if kind in kinds:
+                if kind in kinds and flags.get("d") != "0":
                     for entry in dataset[kind + "s"]:
                         full = name + mark + entry[0]
                         row(columns, full, kind, entry, {"userrefs": len(holds.get(full, []))})

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from . import bootstrap
 from .channel import Channel
 from .dataset import Host, Inventory
+from .entry import Entry, decode_line
 from .errors import AgentError, LockedError, RemoteProtocolError, ZfsError
 from .listing import InventoryParser, Lines
 from .messages import (
@@ -30,6 +31,7 @@ from .messages import (
     Listed,
     Lock,
     Message,
+    More,
     Operation,
     Output,
     Ping,
@@ -41,6 +43,7 @@ from .messages import (
 )
 from .messages import Inventory as InventoryMessage
 from .protocol import Connection
+from .reading import MAX_BATCH_ENTRIES
 from .zfs import batches
 
 HELLO_SECONDS = 30.0
@@ -186,6 +189,23 @@ class AgentClient:
             await self._listing(Query(kind, tuple(batch)), found.append)
         return found
 
+    async def batch(self, share: int) -> tuple[list[Entry], bool]:
+        """The next entries of the snapshot that the last `Digest` opened, and whether there are more.
+
+        `ZfsError` when they cannot be read.
+        """
+        entries: list[Entry] = []
+
+        def feed(line: str) -> None:
+            if len(entries) >= MAX_BATCH_ENTRIES:
+                raise ValueError("more entries than were asked for")
+            entries.append(decode_line(line))
+
+        answer = await self._listing(More(share), feed)
+        if not answer.ok:
+            raise ZfsError(answer.message, answer.code)
+        return entries, answer.code != "end"
+
     async def send_stream(self, question: Send, relay: Callable[[bytes], Awaitable[None]]) -> Result:
         """Have the agent run `zfs send`, and hand its stream to ``relay``, no faster than that takes it."""
         self._relay = relay
@@ -196,7 +216,7 @@ class AgentClient:
         assert isinstance(answer, Result)
         return answer
 
-    async def _listing(self, question: InventoryMessage | Query, feed: Callable[[str], object]) -> Listed:
+    async def _listing(self, question: InventoryMessage | Query | More, feed: Callable[[str], object]) -> Listed:
         """Ask for lines and feed each to ``feed``, decompressed, as they come."""
         lines, inflate = Lines(), zlib.decompressobj()
         total = 0

@@ -3,7 +3,7 @@
 The command is one line of ASCII that means the same to sh, bash, dash, csh, fish and the like: two single-quoted
 strings without any quote, backslash-quote, ``$`` outside ``sh`` or ``!`` in them. It tries several pythons and runs the
 first that is new enough. That one reads a header line and the payload, exactly, so that not a byte of the protocol
-behind them is swallowed; the payload is the source of the ★ modules, which go into `sys.modules` and run from there.
+behind them is swallowed; the payload is the source of the ★ modules, which are imported out of it.
 
 The agent then says a line with a nonce. All that came before it, a login shell's greeting, is noise.
 """
@@ -25,6 +25,7 @@ MODULES = (
     "resume",
     "buffer",
     "decision",
+    "entry",
     "messages",
     "protocol",
     "blame",
@@ -39,6 +40,9 @@ MODULES = (
     "conversation",
     "operations",
     "receiving",
+    "contents",
+    "access",
+    "reading",
     "remote_agent",
 )
 """The ★ modules, each after those that it imports."""
@@ -79,21 +83,19 @@ _SHELL = (
     f"case $s in 2|{_EXIT_TOO_OLD}|126|127) ;; *) exit $s;; esac; done; exit {EXIT_NO_PYTHON}"
 )
 
-# A module is in sys.modules before its code runs, or relative imports and typing's look-ups fail.
+# Modules are compiled when they are imported: what an agent is not asked to do costs it nothing but the bytes.
 _SECOND_STAGE = """
-import types
-def load(name, source):
-    module = types.ModuleType(name)
-    if "." not in name:
-        module.__path__ = []
-    sys.modules[name] = module
-    exec(compile(source, name.replace(".", "/") + ".py", "exec"), module.__dict__)
-    if "." in name:
-        setattr(sys.modules["zfsync_ssh"], name.split(".")[1], module)
-    return module
-for name, source in modules:
-    module = load(name, source)
-sys.exit(module.main(h[2].decode()))
+class Shipped:
+    def find_spec(self, name, path=None, target=None):
+        return type(sys.__spec__)(name, self, is_package="." not in name) if name in modules else None
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        name = module.__name__
+        exec(compile(modules[name], name.replace(".", "/") + ".py", "exec"), module.__dict__)
+sys.meta_path.insert(0, Shipped())
+from zfsync_ssh.remote_agent import main
+sys.exit(main(h[2].decode()))
 """
 
 
@@ -110,8 +112,8 @@ def command(pythons: Sequence[str] = PYTHONS) -> str:
 @cache
 def _packed() -> bytes:
     package = Path(__file__).parent
-    modules = [("zfsync_ssh", (package / "__init__.py").read_text(encoding="utf-8"))]
-    modules += [(f"zfsync_ssh.{name}", (package / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES]
+    modules = {"zfsync_ssh": (package / "__init__.py").read_text(encoding="utf-8")}
+    modules |= {f"zfsync_ssh.{name}": (package / f"{name}.py").read_text(encoding="utf-8") for name in MODULES}
     return zlib.compress(f"modules = {modules!r}\n{_SECOND_STAGE}".encode())
 
 

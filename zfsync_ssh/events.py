@@ -26,7 +26,9 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of the story of one dataset. Bytes are those of the stream, ``message`` a sentence where one is due."""
+    """The end of the story of one dataset. Bytes are those of its streams, or that were compared; ``message`` is a
+    sentence, where one is due.
+    """
 
     source: str
     target: str
@@ -107,15 +109,16 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Channels that could be opened, of those that were wanted."""
+    """Channels that could be opened, of those that were wanted, and what they will be doing."""
 
     channels: int
     wanted: int
+    doing: str = "sending"
 
 
 @dataclass(frozen=True, slots=True)
 class SendStarted:
-    """A channel begins to send a dataset."""
+    """A channel begins to send a dataset, or to read it at both ends."""
 
     channel: int
     source: str
@@ -126,7 +129,7 @@ class SendStarted:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Bytes of the current dataset that a channel has sent so far."""
+    """Bytes of the current dataset that a channel has sent, or compared, so far."""
 
     channel: int
     bytes: int
@@ -134,7 +137,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class SendEnded:
-    """A channel has sent all of a dataset; its outcome may still be out."""
+    """A channel is through with a dataset; its outcome may still be out."""
 
     channel: int
     source: str

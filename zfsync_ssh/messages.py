@@ -155,6 +155,21 @@ class CleanBuffer(NamedTuple):
     placeholders: Tuple[str, ...] = ()
 
 
+class Digest(NamedTuple):
+    """Open a snapshot of ``child`` to digest its contents. ``seed`` decides which of them: see `zfsync_ssh.entry`."""
+
+    child: str
+    snapshot: str
+    guid: int
+    seed: str = ""
+
+
+class More(NamedTuple):
+    """The next entries of the snapshot opened last; of the ``share`` of all, the contents too."""
+
+    share: int
+
+
 class Ping(NamedTuple):
     """Are you there?"""
 
@@ -185,13 +200,13 @@ class Hello(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A piece of what was asked for: zlib-compressed lines for `Inventory` and `Query`, the stream for `Send`."""
+    """A piece of what was asked for: the stream for `Send`, zlib-compressed lines for all else."""
 
     payload: bytes
 
 
 class Listed(NamedTuple):
-    """The end of an inventory or of a query.
+    """The end of an inventory, a query or a batch, whose ``code`` is ``end`` when there will be no more.
 
     When the root does not exist: ``ancestors`` above it do, and the last of them may still take ``available`` bytes.
     """
@@ -206,7 +221,8 @@ class Listed(NamedTuple):
 class Result(NamedTuple):
     """How it went. ``code`` is a word of `zfs.classify`, ``message`` the end of a sentence, ``name`` the dataset.
 
-    ``length`` is the bytes of the stream on the wire, for a Stream or a Send.
+    ``length`` is the bytes of the stream on the wire, for a Stream or a Send; for a Digest about how many entries there
+    are.
     """
 
     ok: bool
@@ -251,7 +267,8 @@ class Failure(NamedTuple):
 
 
 Message = Union[
-    Begin, Lock, Inventory, Query, Apply, Sync, Stream, Data, End, Abort, CleanBuffer, Send, Ping, Close,
+    Begin, Lock, Inventory, Query, Apply, Sync, Stream, Data, End, Abort, CleanBuffer, Send, Digest, More,
+    Ping, Close,
     Hello, Output, Listed, Result, Results, Answer, Pong, Bye, Failure,
 ]  # fmt: skip
 

@@ -15,6 +15,8 @@ The agent speaks first, with `Hello`. Then the client asks and the agent answers
     Stream Data* (End | Abort) -> Result     one step of it
     CleanBuffer -> Results+                  empty the buffer
     Send        -> Output* Result            a stream, from a source
+    Digest      -> Result                    a snapshot whose contents are to be digested
+    More        -> Output* Listed            the next entries of it
     Close       -> Bye
     Ping        -> Pong                      at any time after Hello, also amid Data; so is its answer
 
@@ -46,6 +48,7 @@ from .messages import (
     CleanBuffer,
     Close,
     Data,
+    Digest,
     End,
     Failure,
     Hello,
@@ -53,6 +56,7 @@ from .messages import (
     Listed,
     Lock,
     Message,
+    More,
     Output,
     Ping,
     Pong,
@@ -73,7 +77,7 @@ MAX_IN_FLIGHT = 64
 
 _CLIENT_TYPES: Dict[int, Type[Any]] = {
     1: Begin, 2: Lock, 3: Inventory, 4: Apply, 5: Sync, 6: Stream, 7: Data, 8: End, 9: Abort, 10: CleanBuffer,
-    11: Ping, 12: Close, 13: Query, 14: Send,
+    11: Ping, 12: Close, 13: Query, 14: Send, 15: Digest, 16: More,
 }  # fmt: skip
 _AGENT_TYPES: Dict[int, Type[Any]] = {
     65: Hello, 66: Output, 67: Listed, 68: Result, 69: Results, 70: Answer, 71: Pong, 72: Bye, 73: Failure,
@@ -85,6 +89,7 @@ _BYTES = (Data, Output)
 _ANSWERS: Dict[Type[Any], Type[Any]] = {
     Begin: Result, Lock: Result, Inventory: Listed, Apply: Results, Sync: Answer, Stream: Result,
     CleanBuffer: Results, Close: Bye, Query: Listed, Send: Result,
+    Digest: Result, More: Listed,
 }  # fmt: skip
 
 
@@ -288,8 +293,8 @@ class Connection:
             return
         question = self._asked[0] if self._asked else None
         if isinstance(message, Output):
-            if question not in (Inventory, Query, Send):
-                raise _OutOfOrder(message, "outside an Inventory, Query or Send")
+            if question not in (Inventory, Query, Send, More):
+                raise _OutOfOrder(message, "outside an Inventory, Query, Send or More")
             return
         expected = _ANSWERS[question] if question else None
         if type(message) is not expected:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import zlib
-from typing import List, Optional, Tuple
+from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple, Union
 
 from . import __version__, filters, zfs
 from .buffer import check_buffer
@@ -29,11 +29,13 @@ from .messages import (
     Bye,
     CleanBuffer,
     Close,
+    Digest,
     Failure,
     Hello,
     Inventory,
     Listed,
     Message,
+    More,
     Output,
     Query,
     Result,
@@ -47,6 +49,9 @@ from .process import PIPE_BYTES, Outputs, enlarge_pipe
 from .receiving import Receiving
 from .tree import Tree
 
+if TYPE_CHECKING:
+    from .reading import Reading
+
 OUTPUT_BYTES = 64 << 10
 EXIT_PROTOCOL = 6
 
@@ -59,6 +64,7 @@ class Agent:
         self._begun: Optional[Tree] = None
         self._receiving: Optional[Receiving] = None
         self._does: Optional[Operations] = None
+        self._reading: Optional[Reading] = None
         self._lock: Optional[Lock] = None
 
     def serve(self) -> int:
@@ -70,7 +76,7 @@ class Agent:
             while True:
                 message = self._conversation.next()
                 if isinstance(message, Close):
-                    self._release()
+                    self._let_go()
                     self._send(Bye())
                     return 0
                 self._answer(message)
@@ -80,7 +86,16 @@ class Agent:
             self._send(Failure("protocol", str(error)))
             return EXIT_PROTOCOL
         finally:
-            self._release()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._release()
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
 
     def _send(self, message: Message) -> None:
         self._conversation.send(message)
@@ -96,6 +111,8 @@ class Agent:
             self._send(self._query(message))
         elif isinstance(message, Send):
             self._send(self._send_stream(message))
+        elif isinstance(message, (Digest, More)):
+            self._read(message)
         elif isinstance(message, Apply):
             self._conversation.send_results(self._operations_on(self._tree).apply(message.operations))
         elif isinstance(message, CleanBuffer):
@@ -121,6 +138,7 @@ class Agent:
         problem = check_buffer(message.root, message.buffer) if message.buffer else None
         if problem:
             return Result(False, "name", "%s cannot be the buffer: %s" % (message.buffer, problem))
+        self._stop_reading()
         self._begun = Tree(message.root, message.buffer, message.command)
         self._receiving = self._does = None
         return Result(True)
@@ -187,22 +205,39 @@ class Agent:
         self._list(*(zfs.QUERIES[message.kind](batch) for batch in zfs.batches(names)))
         return Listed(True)
 
+    def _read(self, message: Union[Digest, More]) -> None:
+        """Open a snapshot, or send the next of its entries."""
+        if self._reading is None:
+            from .reading import Reading
+
+            self._reading = Reading(self._tree)
+        if isinstance(message, Digest):
+            self._send(self._reading.open(message))
+        else:
+            lines, end = self._reading.batch(message)
+            self._send_lines(lines)
+            self._send(end)
+
     def _list(self, *commands: Tuple[str, ...]) -> Outputs:
         """Run listings and send what they print."""
         return self._send_outputs([(*self._tree.command, *arguments) for arguments in commands])
 
     def _send_outputs(self, commands: List[Tuple[str, ...]]) -> Outputs:
-        """Run commands and send what they print, compressed, as it comes."""
+        """Run commands and send what they print, as it comes."""
+        with Outputs(commands) as listing:
+            self._send_lines(listing)
+        return listing
+
+    def _send_lines(self, chunks: Iterable[bytes]) -> None:
+        """Send lines, compressed, as they come."""
         compressor = zlib.compressobj(1)
         pending = bytearray()
-        with Outputs(commands) as listing:
-            for chunk in listing:
-                pending += compressor.compress(chunk)
-                while len(pending) >= OUTPUT_BYTES:
-                    self._send(Output(bytes(pending[:OUTPUT_BYTES])))
-                    del pending[:OUTPUT_BYTES]
+        for chunk in chunks:
+            pending += compressor.compress(chunk)
+            while len(pending) >= OUTPUT_BYTES:
+                self._send(Output(bytes(pending[:OUTPUT_BYTES])))
+                del pending[:OUTPUT_BYTES]
         self._send(Output(bytes(pending) + compressor.flush()))
-        return listing
 
     def _send_stream(self, message: Send) -> Result:
         """Run `zfs send` and pass its stream on as it comes, or as the filter compresses it."""

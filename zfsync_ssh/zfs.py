@@ -36,6 +36,9 @@ ASIDE_MARK = ".zfsync-aside-"
 GONE_PROPERTY = "zfsync:gone"
 """On a copy whose source is gone: since when, ISO 8601 in UTC. What lies below inherits it, and is gone as well."""
 
+READER_PROPERTY = "zfsync:reader"
+"""On a clone that an agent reads a volume's snapshot by: its process. Nothing else uses such a clone, ever."""
+
 MAX_ARGUMENT_BYTES = 96 << 10
 """Names on one command line: well below the 128 KiB that every system allows (Linux: MAX_ARG_STRLEN, ARG_MAX)."""
 
@@ -88,6 +91,12 @@ def list_existing(names: Iterable[str]) -> Tuple[str, ...]:
 def list_written(snapshots: Iterable[str]) -> Tuple[str, ...]:
     """How many bytes each of ``snapshots``, full names, has written since the one before it."""
     return ("list", "-Hp", "-t", "snapshot", "-o", "name,written", *snapshots)
+
+
+def list_readable(dataset: str, snapshot: str) -> Tuple[str, ...]:
+    """What tells how the contents of ``snapshot`` can be reached: a row of its dataset, then one of itself."""
+    columns = "name,type,guid,keystatus,acltype,mounted,mountpoint"
+    return ("list", "-Hp", "-d0", "-t", "filesystem,volume,snapshot", "-o", columns, dataset, snapshot)
 
 
 def list_iv_sets(names: Iterable[str]) -> Tuple[str, ...]:
@@ -307,6 +316,22 @@ def snapshot(names: Sequence[str], properties: Iterable[Tuple[str, str]] = ()) -
     """Take snapshots of datasets of one pool in one transaction group, all or none."""
     options = [part for key, value in properties for part in ("-o", "%s=%s" % (key, value))]
     return ("snapshot", *options, *names)
+
+
+def clone_to_read(snapshot: str, clone: str, pid: int) -> Tuple[str, ...]:
+    """Make a volume whose device shows what is in ``snapshot``, for the process ``pid`` alone."""
+    properties = ("readonly=on", "volmode=dev", EXCLUDE_PROPERTY + "=on", "%s=%d" % (READER_PROPERTY, pid))
+    return ("clone", *(part for setting in properties for part in ("-o", setting)), snapshot, clone)
+
+
+def list_clones(pool: str) -> Tuple[str, ...]:
+    """The volumes at the top of a pool, each with the process that it was cloned for."""
+    return ("list", "-H", "-d1", "-t", "volume", "-o", "name," + READER_PROPERTY, pool)
+
+
+def destroy_clone(name: str) -> Tuple[str, ...]:
+    """Destroy what `clone_to_read` made, with the snapshots that somebody's timer may have made of it."""
+    return ("destroy", "-r", name)
 
 
 def batches(names: Iterable[str]) -> Iterator[List[str]]:

@@ -50,7 +50,7 @@ class Run:
         failures = [
             line
             for line in self.out.splitlines()
-            if '"status": "failed"' in line or '"problem": "' in line and '"problem": ""' not in line
+            if '"status": "failed"' in line or ('"problem": "' in line and '"problem": ""' not in line)
         ]
         return "\n".join((f"exit {self.status}", self.err, *failures, self.out))
 

@@ -306,6 +306,16 @@ def test_the_live_display_shows_what_is_being_waited_for() -> None:
     assert picture(Planned(3, 0, 0)) == [f"{TITLE} nothing to send"]
 
 
+def test_the_live_display_of_a_comparison_counts_what_was_read() -> None:
+    reading = SendStarted(0, "src/a", "@1", 0, False)
+    equal = Finished(Outcome("src/b", "dst/b", Status.EQUAL))
+    title, lane, total = picture(Planned(2, 2, 0), Opened(1, 1, "reading"), reading, Progress(0, 2048), equal)
+    assert title == f"{TITLE} reading"
+    assert "src/a" in lane
+    assert "2.0 KiB" in lane
+    assert "1 of 2 datasets" in total
+
+
 SENDING = (Planned(3, 2, 1 << 20), Opened(2, 2), SendStarted(1, "src/a", "@1 -> @2", 4096, True), Progress(1, 1024))
 
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import EXIT_INTERRUPTED, ZfsyncError
-from . import cleanbuffer, compare, holds, replicate
+from . import cleanbuffer, compare, holds, replicate, verify
 from .options import with_ages
 from .wiring import EXIT_CODES
 
-_COMMANDS = (replicate, compare, cleanbuffer, holds)
+_COMMANDS = (replicate, compare, verify, cleanbuffer, holds)
 """In the order of ``zfsync --help``."""
 
 

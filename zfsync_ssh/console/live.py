@@ -163,7 +163,7 @@ class LiveConsole:
         self._outcomes[outcome.source] = outcome
         if outcome.status in (Status.FAILED, Status.DIFFERENT):
             self._say(f"{outcome.source}: {outcome.message}", "red")
-        if before is None and outcome.status in (Status.SENT, Status.FAILED):
+        if before is None and outcome.status in (Status.SENT, Status.FAILED, Status.EQUAL, Status.DIFFERENT):
             self._done += 1
             self._done_bytes += outcome.bytes
             if outcome.estimate:  # may have been far off, where a stream was compressed on its way
@@ -181,7 +181,7 @@ class LiveConsole:
             self._expected = event.bytes
             self._status = "opening channels" if event.to_send else "nothing to send"
         elif isinstance(event, Opened):
-            self._status = "sending"
+            self._status = event.doing
             self._lanes = {index: _Lane() for index in range(event.channels)}
             self._total_rate = Rate(now)
         elif isinstance(event, SendStarted):

@@ -1,0 +1,276 @@
+"""How an agent reaches the contents of a snapshot: by a mount that nobody else sees, or a clone that goes with it.
+
+Nothing stays behind, however the agent ends. A filesystem's snapshot is mounted in a mount namespace of the agent's
+own, held by the descriptor of its root and at once unmounted lazily: the mount goes with the descriptor, and so with
+the process. Where there are no such namespaces (FreeBSD), and for a volume, whose snapshot shows up as a device only as
+a clone of it, a `_Cleaner` waits for the agent's end. (The alternative, ``snapdev=visible``, would make a device of
+every snapshot the volume has, and would have to be set back.)
+
+Also shipped to the far end: standard library only, Python >= 3.8.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Union
+
+from . import zfs
+from .contents import Filesystem, Volume
+from .dataset import VOLUME, pool_of
+from .process import environment, run
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from .tree import Tree
+
+DEVICE_SECONDS = 20.0
+"""How long the device of a new clone may take to appear."""
+_CLONE_NAME = "zfsync-verify-"
+_CLONE_NEWNS, _MS_REC, _MS_SLAVE = 0x20000, 1 << 14, 1 << 19  # <linux/sched.h>, <linux/mount.h>
+_BLKZNAME = 0x8100127D  # _IOR(0x12, 125, char[256]): the name of the volume behind a device (OpenZFS, sys/fs/zfs.h)
+
+
+class Refused(Exception):
+    """The snapshot cannot be read. The message is the end of a sentence, ``code`` the machine's word."""
+
+    def __init__(self, message: str, code: str = "failed") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Opened:
+    """A snapshot whose ``contents`` can be read, until it is closed."""
+
+    def __init__(self, contents: Union[Filesystem, Volume], fd: int, cleaner: Optional[_Cleaner] = None) -> None:
+        self.contents = contents
+        self._fd = fd
+        self._cleaner = cleaner
+
+    def close(self) -> None:
+        """Leave no trace."""
+        os.close(self._fd)
+        if self._cleaner is not None:
+            self._cleaner.close()
+
+
+def open_snapshot(tree: Tree, dataset: str, snapshot: str, guid: int) -> Opened:
+    """Reach the contents of a snapshot, which has to have the GUID ``guid``; `Refused` when that cannot be."""
+    name = "%s@%s" % (dataset, snapshot)
+    listed = tree.zfs(zfs.list_readable(dataset, name))
+    if listed.status:
+        raise Refused(zfs.reason(listed.stderr), zfs.classify(listed.stderr))
+    above, itself = (_Row(*line.split("\t", len(_Row._fields) - 1)) for line in listed.stdout.splitlines())
+    if itself.guid != str(guid):
+        raise Refused("%s is not the snapshot any more that it was when it was listed" % name, "stale")
+    if above.keystatus == "unavailable":
+        raise Refused("its key is not loaded there: 'zfs load-key' it first", "key")
+    if above.kind == VOLUME:
+        return _open_volume(tree, name)
+    return _open_filesystem(name, above)
+
+
+class _Row(NamedTuple):
+    """A line of `zfsync_ssh.zfs.list_readable`."""
+
+    name: str
+    kind: str
+    guid: str
+    keystatus: str
+    acltype: str
+    mounted: str
+    mountpoint: str
+
+
+# ---- filesystems -----------------------------------------------------------------------------------------------------
+
+
+def _open_filesystem(name: str, above: _Row) -> Opened:
+    acls = above.acltype in ("posix", "posixacl")  # as it was called before OpenZFS 2.0
+    private = _own_namespace()
+    where = _new_directory()
+    cleaner = None if private else _Cleaner(("sh", "-c", 'umount "$1"; rmdir "$1"', "sh", where))
+    try:
+        # xattr: they are compared even where the dataset has them off.
+        options = "ro,nosuid,nodev,noexec,xattr" if private else "ro,nosuid,noexec"
+        done = run(("mount", "-t", "zfs", "-o", options, name, where))
+        if done.status:
+            fd = _below_mountpoint(name, above, zfs.reason(done.stderr))
+        else:
+            try:
+                fd = _open_directory(where)
+            finally:
+                if private:
+                    run(("umount", "-l", where))
+    except BaseException:
+        if cleaner is not None:
+            cleaner.close()
+        raise
+    finally:
+        if private:
+            os.rmdir(where)
+    return Opened(Filesystem(fd, acls), fd, cleaner)
+
+
+def _below_mountpoint(name: str, above: _Row, why: str) -> int:
+    """The snapshot's root in the ``.zfs`` of its filesystem, where that is mounted: to mount takes more rights."""
+    if above.mounted == "yes" and above.mountpoint.startswith("/"):
+        try:
+            return _open_directory("%s/.zfs/snapshot/%s" % (above.mountpoint, name.partition("@")[2]))
+        except OSError:
+            pass
+    if os.geteuid():
+        raise Refused("its snapshot cannot be mounted there by a user who is not root: log in as root", "permission")
+    raise Refused("its snapshot cannot be mounted there: %s" % why, zfs.classify(why))
+
+
+def _open_directory(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _new_directory() -> str:
+    """An empty directory to mount on, where nobody else writes."""
+    from tempfile import mkdtemp
+
+    runtime = next((path for path in ("/run", "/var/run") if os.access(path, os.W_OK)), None)
+    return mkdtemp(prefix="zfsync-verify-", dir=runtime)
+
+
+def _own_namespace() -> bool:
+    """Give this process a mount namespace of its own, out of which no mount gets; False where there is no such thing.
+
+    What others mount and unmount still gets in, so that nothing of theirs is kept busy.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        return not libc.unshare(_CLONE_NEWNS) and not libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None)
+    except AttributeError:
+        return False
+
+
+# ---- volumes ---------------------------------------------------------------------------------------------------------
+
+
+def _open_volume(tree: Tree, name: str) -> Opened:
+    import secrets
+
+    pool = pool_of(name)
+    _destroy_leftovers(tree, pool)
+    # At the top of the pool: there it is in no tree that somebody sends or snapshots at the moment.
+    clone = "%s/%s%s" % (pool, _CLONE_NAME, secrets.token_hex(8))
+    cleaner = _Cleaner((*tree.command, *zfs.destroy_clone(clone)))
+    try:
+        made = tree.zfs(zfs.clone_to_read(name, clone, os.getpid()))
+        if made.status:
+            raise Refused(
+                "its snapshot cannot be cloned there: %s" % zfs.reason(made.stderr), zfs.classify(made.stderr)
+            )
+        fd = _device(clone)
+    except BaseException:
+        cleaner.close()
+        raise
+    return Opened(Volume(fd), fd, cleaner)
+
+
+def _destroy_leftovers(tree: Tree, pool: str) -> None:
+    """Destroy what a host that lost its power kept of our clones: each has its maker's process in a property."""
+    for line in tree.zfs(zfs.list_clones(pool)).stdout.splitlines():
+        name, pid = line.split("\t")
+        if name.startswith("%s/%s" % (pool, _CLONE_NAME)) and pid.isdigit() and not _runs(int(pid)):
+            tree.zfs(zfs.destroy_clone(name))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _device(volume: str) -> int:
+    """A descriptor of a volume's device, once there is one."""
+    link = "/dev/zvol/" + volume
+    until = time.monotonic() + DEVICE_SECONDS
+    while True:
+        for path in (link, link.replace(" ", "+")):
+            if os.path.exists(path):
+                try:
+                    return os.open(path, os.O_RDONLY)
+                except PermissionError as error:
+                    raise Refused("its device may not be read there: log in as root", "permission") from error
+                except OSError:
+                    pass  # a link that is older than its device
+        fd = _unnamed_device(volume.encode("ascii"))
+        if fd is not None:
+            return fd
+        if time.monotonic() > until:
+            raise Refused("the device of its clone did not appear within %d seconds there" % DEVICE_SECONDS)
+        time.sleep(0.05)
+
+
+def _unnamed_device(volume: bytes) -> Optional[int]:
+    """The volume's device by asking each, the newest first: without udev there are no links in /dev/zvol."""
+    from fcntl import ioctl
+    from glob import glob
+
+    for path in sorted(glob("/dev/zd*[0-9]"), key=_age):
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        answer = bytearray(256)
+        try:
+            ioctl(fd, _BLKZNAME, answer)
+        except OSError:
+            pass
+        if bytes(answer).rstrip(b"\0") == volume:
+            return fd
+        os.close(fd)
+    return None
+
+
+def _age(path: str) -> float:
+    try:
+        return -os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+# ---- tidying up ------------------------------------------------------------------------------------------------------
+
+
+class _Cleaner:
+    """Runs a command when it is closed, or when this process ends in whatever way: a shell that waits for that.
+
+    The command is tried for some seconds, because what was just closed may be busy for a moment.
+    """
+
+    _SCRIPT = """\
+trap '' HUP INT TERM PIPE
+cat
+for pause in 0.1 0.2 0.5 1 1 2 5 5; do "$@" && exit; sleep $pause; done
+"""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        import subprocess
+
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            ("/bin/sh", "-c", self._SCRIPT, "sh", *argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            start_new_session=True,  # out of reach of what is sent to the agent's group
+        )
+
+    def close(self) -> None:
+        """Run the command, and wait for its end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
