@@ -15,9 +15,11 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 
 ROWS = (
     ("", "errors", "events", "concurrency"),  # "" is the package itself, for its version
+    ("units",),
     ("dataset", "resume"),
     ("buffer", "decision"),
     ("messages", "selection", "blame"),
+    ("retention",),
     ("protocol", "plan", "zfs", "comparison"),
     ("listing", "process", "lock", "libzfs"),
     ("driver",),
