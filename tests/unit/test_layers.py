@@ -15,8 +15,9 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 
 ROWS = (
     ("", "errors", "events", "concurrency"),  # "" is the package itself, for its version
-    ("units",),
+    ("units", "toml_lines", "config_example",),
     ("dataset", "resume"),
+    ("schedule",),
     ("buffer", "decision"),
     ("messages", "selection", "blame"),
     ("retention",),
@@ -36,6 +37,8 @@ ROWS = (
     ("console.live", "console.ndjson", "console.plain"),
     ("console",),
     ("cli.location",),
+    ("config_values",),
+    ("config",),
     ("cli.wiring",),
     ("cli.replicate", "cli.compare", "cli.cleanbuffer"),
     ("cli",),
