@@ -18,6 +18,7 @@ ROWS = (
     ("units", "toml_lines", "config_example",),
     ("dataset", "resume"),
     ("schedule",),
+    ("crontab", "systemd",),
     ("buffer", "decision"),
     ("messages", "selection", "blame"),
     ("retention",),
