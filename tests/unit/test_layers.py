@@ -40,6 +40,7 @@ ROWS = (
     ("cli.location",),
     ("config_values",),
     ("config",),
+    ("hooks",),
     ("cli.wiring",),
     ("cli.replicate", "cli.compare", "cli.cleanbuffer"),
     ("cli",),

@@ -35,6 +35,7 @@ exit codes:
   5    the host cannot be reached, trusted or logged in to, or the connection was lost
   6    the agent could not be started, or broke the protocol
   7    ZFS refused
+  8    a hook of a job failed, or took too long
   130  interrupted
 """
 
