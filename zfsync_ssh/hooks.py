@@ -122,7 +122,7 @@ class _Output:
         asyncio.get_running_loop().add_reader(self._reader, self._read)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         """What the hook has written is in the pipe by now, whatever else still holds it."""
         os.close(self.writer)
         for _ in range(_DRAINS):

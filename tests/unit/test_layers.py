@@ -17,7 +17,7 @@ ROWS = (
     ("", "errors", "events", "concurrency"),  # "" is the package itself, for its version
     ("units", "toml_lines", "config_example",),
     ("dataset", "resume"),
-    ("schedule",),
+    ("schedule", "history",),
     ("crontab", "systemd",),
     ("buffer", "decision"),
     ("messages", "selection", "blame"),
