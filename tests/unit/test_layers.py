@@ -22,6 +22,8 @@ ROWS = (
     ("buffer", "decision"),
     ("messages", "selection", "blame"),
     ("retention",),
+    ("status",),
+    ("metrics",),
     ("protocol", "plan", "zfs", "comparison"),
     ("listing", "process", "lock", "libzfs"),
     ("driver",),
