@@ -4,8 +4,8 @@ from __future__ import annotations
 
 _EXAMPLE = """\
 # zfsync's jobs: /etc/zfsync/zfsync.toml, or ~/.config/zfsync/zfsync.toml.
-# Check it with 'zfsync config check'; try a job with 'zfsync cron run web --dry-run'; install it with
-# 'zfsync cron install web'. Only the owner may write this file, because hooks are commands.
+# Check it with 'zfsync config check'; try a job with 'zfsync cron run web', and install it with 'zfsync cron install
+# web'. Only its owner may be able to write this file, because hooks are commands.
 
 [job.web]
 source = "tank/web"                     # [[USER@]HOST:]DATASET, with all datasets below it

@@ -1,4 +1,4 @@
-"""What became of each run of each job: a small SQLite file, and all of its SQL.
+"""What became of each run of each job, and what each target has: a small SQLite file, and all of its SQL.
 
 Several runs may write at once: each change is one short transaction, for which others wait; the locks are the kernel's,
 so none is ever stale. WAL is not used: it leaves two more files beside this one, and at a few rows a run there is
@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ CREATE TABLE outcome (
     source_newest TEXT NOT NULL, target_newest TEXT NOT NULL, message TEXT NOT NULL
 );
 CREATE INDEX outcome_of ON outcome (job, target, dataset, id);
+CREATE TABLE base (
+    job TEXT NOT NULL, target TEXT NOT NULL, dataset TEXT NOT NULL,
+    snapshot TEXT NOT NULL,
+    PRIMARY KEY (job, target, dataset)
+);
 """
 _ADD_RUN = "INSERT INTO run (job, target, started, ended, exit_code, bytes, message) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _ADD_OUTCOME = (
@@ -62,12 +67,14 @@ _LAST_OUTCOMES = (
 )
 _SUCCESS = "SELECT max(ended) FROM run WHERE job = ? AND target = ? AND exit_code = 0"
 _NAMES = "SELECT DISTINCT source_newest FROM outcome WHERE job = ? AND source_newest != ''"
-_FORGET = ("DELETE FROM run WHERE job = ?", "DELETE FROM outcome WHERE job = ?")
+_SET_BASE = "INSERT OR REPLACE INTO base (job, target, dataset, snapshot) VALUES (?, ?, ?, ?)"
+_BASES = "SELECT target, dataset, snapshot FROM base WHERE job = ?"
+_FORGET = ("DELETE FROM run WHERE job = ?", "DELETE FROM outcome WHERE job = ?", "DELETE FROM base WHERE job = ?")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a job to one target; the target is empty when it ended before any was tried. Times as `time.time`."""
+    """One run of a job to one target. Times as `time.time`."""
 
     job: str
     target: str
@@ -114,6 +121,8 @@ class History:
             database.execute(_ADD_RUN, _cut(astuple(run)))
             database.executemany(_ADD_OUTCOME, (_cut(astuple(row)) for row in rows))
             database.execute(_TRIM_RUNS, (run.job, run.target, RUNS_KEPT))
+            bases = [(row.job, row.target, row.dataset, row.target_newest) for row in rows if row.target_newest]
+            database.executemany(_SET_BASE, bases)
             datasets = {(row.job, row.target, row.dataset) for row in rows}
             database.executemany(_TRIM_OUTCOMES, [(*key, OUTCOMES_KEPT) for key in datasets])
 
@@ -136,6 +145,10 @@ class History:
     def last_success(self, job: str, target: str) -> float | None:
         """When a run to this target last ended well, of those remembered."""
         return next((ended for (ended,) in self._rows(_SUCCESS, (job, target))), None)
+
+    def bases(self, job: str) -> Mapping[tuple[str, str], str]:
+        """The newest snapshot that was known to be at both ends, by target and dataset, however long ago."""
+        return {(target, dataset): snapshot for target, dataset, snapshot in self._rows(_BASES, (job,))}
 
     def snapshot_names(self, job: str) -> tuple[str, ...]:
         """Names of snapshots that the job has sent, which may be at a target still."""

@@ -91,7 +91,7 @@ def status_of(seen: Seen) -> tuple[TargetStatus, ...]:
 
 
 def _target(seen: Seen, target: str) -> TargetStatus:
-    runs = [run for run in seen.runs if run.target in (target, "")]
+    runs = [run for run in seen.runs if run.target == target]
     failures = next((number for number, run in enumerate(runs) if run.exit_code == 0), len(runs))
     success = _moment(runs[failures].ended) if failures < len(runs) else None
     return TargetStatus(

@@ -71,6 +71,19 @@ def test_only_the_newest_are_kept_of_each(history: History, monkeypatch: pytest.
     database.close()
 
 
+def test_what_a_target_had_is_remembered_however_often_it_failed_since(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OUTCOMES_KEPT", 2)
+    history.add(run(1), [outcome(1), outcome(1, target="usb/p")])
+    history.add(run(2), [outcome(2)])
+    for number in range(5):
+        history.add(run(number), [DatasetRun("web", "backup:p", "tank/a", number, True)])
+    assert history.bases("web") == {("backup:p", "tank/a"): "s1", ("usb/p", "tank/a"): "s0"}
+    history.forget("web")
+    assert history.bases("web") == {}
+
+
 def test_a_long_message_is_cut(history: History) -> None:
     history.add(Run("web", "t", 1, 2, 3, 0, "x" * 10**6))
     assert len(history.runs("web")[0].message) == module.MAX_MESSAGE_CHARS

@@ -15,10 +15,10 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 
 ROWS = (
     ("", "errors", "events", "concurrency"),  # "" is the package itself, for its version
-    ("units", "toml_lines", "config_example",),
+    ("units", "toml_lines", "config_example"),
     ("dataset", "resume"),
-    ("schedule", "history",),
-    ("crontab", "systemd",),
+    ("schedule", "history"),
+    ("crontab", "systemd"),
     ("buffer", "decision"),
     ("messages", "selection", "blame"),
     ("retention",),
@@ -40,9 +40,10 @@ ROWS = (
     ("console.live", "console.ndjson", "console.plain"),
     ("console",),
     ("cli.location",),
-    ("config_values",),
+    ("config_values", "steps"),
     ("config",),
-    ("hooks",),
+    ("hooks", "joblog"),
+    ("cron",),
     ("cli.wiring",),
     ("cli.replicate", "cli.compare", "cli.cleanbuffer"),
     ("cli",),

@@ -111,7 +111,7 @@ def test_names_in_local_time_are_understood(monkeypatch: pytest.MonkeyPatch) -> 
 def test_failures_are_counted_since_the_last_run_that_was_well() -> None:
     runs = (
         run(5, minutes=1),
-        run(4, target="", minutes=2),
+        run(4, minutes=2),
         run(3, target="usb/dst", minutes=3),
         run(minutes=4),
         run(5, hours=9),
@@ -120,7 +120,7 @@ def test_failures_are_counted_since_the_last_run_that_was_well() -> None:
     assert (status.failures, status.last) == (2, runs[0])
     assert status.last_success == NOW - timedelta(minutes=4)
     (other,) = status_of(Seen("web", ("usb/dst",), runs))
-    assert (other.failures, other.last_success, other.datasets) == (2, None, ())
+    assert (other.failures, other.last_success, other.datasets) == (1, None, ())
 
 
 # ---- the verdict -----------------------------------------------------------------------------------------------------
