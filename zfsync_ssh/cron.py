@@ -21,9 +21,9 @@ from .errors import EXIT_INTERRUPTED, EXIT_OK, ConnectError, DatasetError, Locke
 from .history import DatasetRun, History, Run
 from .hooks import Point, run_hook
 from .joblog import JobLog
+from .jobsteps import Brought, Pushed, Steps
 from .lock import Lock
 from .retention import Keep, due, name_for, to_prune
-from .steps import Brought, Pushed, Steps
 
 _T = TypeVar("_T")
 

@@ -16,9 +16,9 @@ from zfsync_ssh.dataset import Snapshot
 from zfsync_ssh.errors import AgentError, ConnectError, LockedError, ZfsError
 from zfsync_ssh.history import History
 from zfsync_ssh.joblog import JobLog
+from zfsync_ssh.jobsteps import Brought, Pruned, Pushed, Rule, SourceState
 from zfsync_ssh.lock import Lock
 from zfsync_ssh.retention import parse_keep
-from zfsync_ssh.steps import Brought, Pruned, Pushed, Rule, SourceState
 
 NOW = datetime(2021, 1, 27, 6, 36, 12, tzinfo=UTC)
 ONE, TWO = "backup:pool/web", "usb/web"

@@ -14,8 +14,8 @@ from zfsync_ssh.bootstrap import MODULES
 PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 
 ROWS = (
-    ("", "errors", "events", "concurrency"),  # "" is the package itself, for its version
-    ("units", "toml_lines", "config_example"),
+    ("", "errors", "events", "concurrency", "units"),  # "" is the package itself, for its version
+    ("toml_lines", "config_example"),
     ("dataset", "resume"),
     ("schedule", "history"),
     ("crontab", "systemd"),
@@ -40,12 +40,14 @@ ROWS = (
     ("console.live", "console.ndjson", "console.plain"),
     ("console",),
     ("cli.location",),
-    ("config_values", "steps"),
+    ("config_values", "jobsteps"),
     ("config",),
     ("hooks", "joblog"),
     ("cron",),
     ("cli.wiring",),
     ("cli.replicate", "cli.compare", "cli.cleanbuffer"),
+    ("cli.config",),
+    ("cli.cron",),
     ("cli",),
     ("__main__",),
 )

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import EXIT_INTERRUPTED, ZfsyncError
-from . import cleanbuffer, compare, replicate
+from . import cleanbuffer, compare, config, cron, replicate
 from .wiring import EXIT_CODES
 
-_COMMANDS = (replicate, compare, cleanbuffer)
+_COMMANDS = (replicate, compare, cleanbuffer, config, cron)
 """In the order of ``zfsync --help``."""
 
 
