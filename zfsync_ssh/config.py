@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import tomllib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,6 +26,7 @@ from .config_values import (
     as_dataset,
     as_flag,
     as_keep,
+    as_limit,
     as_one_of,
     as_path,
     as_patterns,
@@ -46,7 +48,8 @@ from .toml_lines import error_line, line_of, lines_of
 ON_DIVERGENCE = ("fail", "set-aside", "rollback", "replace")
 HOOKS = ("before_snapshot", "after_snapshot", "before_push", "after_push", "on_failure")
 MAX_CHANNELS = 256
-_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # it goes into crontabs, units and file names as it is
+MAX_NAME_CHARS = 64
+_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # it goes into crontabs, units and file names as it is
 _NOTHING = timedelta(0)
 
 
@@ -196,12 +199,30 @@ def parse(text: str, path: Path) -> Config:
     return Config(path, MappingProxyType(jobs))
 
 
+def job_of(values: Mapping[str, object]) -> Job:
+    """The job that these keys and values, as a file would have them, make without a file.
+
+    Its name comes of its source and targets, so that it finds its lock and its history again. `ConfigError` for all
+    that is wrong, each with the option that it would be on a command line.
+    """
+    targets = values.get("target", "")
+    places = [values.get("source", ""), *(targets if isinstance(targets, list) else [targets])]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(map(str, places))).lstrip("_.-")
+    if len(name) > MAX_NAME_CHARS:
+        name = f"{name[: MAX_NAME_CHARS - 9]}-{zlib.crc32(name.encode()):08x}"
+    problems = Problems()
+    job = _job(name or "job", Table(dict(values), (), problems), Table({}, (), problems))
+    if problems.found or job is None:
+        raise ConfigError([f"{'.'.join(f'--{key}' for key in where)}: {what}." for where, what in problems.found])
+    return job
+
+
 # ---- one job ---------------------------------------------------------------------------------------------------------
 
 
 def _job(name: str, table: Table, section: Table) -> Job | None:
-    if not _JOB_NAME.fullmatch(name):
-        section.problem(name, "a job's name is of letters, digits and _ . -, at most 64")
+    if not _JOB_NAME.fullmatch(name) or len(name) > MAX_NAME_CHARS:
+        section.problem(name, f"a job's name is of letters, digits and _ . -, at most {MAX_NAME_CHARS}")
     source = table.required("source", as_place)
     targets = table.required("target", as_places)
     at_least = table.take("keep-at-least", as_count(0, 10**6), 0)
@@ -259,7 +280,7 @@ def _selection(table: Table) -> Selection:
 def _hooks(table: Table) -> Hooks:
     inner = table.inner("hooks")
     commands = {key: command for key in HOOKS if (command := inner.take(key, as_command, ()))}
-    timeout = inner.take("timeout", as_span, Hooks().timeout)
+    timeout = inner.take("timeout", as_limit, Hooks().timeout)
     inner.end()
     return Hooks(MappingProxyType(commands), timeout)
 

@@ -141,6 +141,14 @@ def as_span(value: object) -> timedelta:
     return parse_span(as_text(value))
 
 
+def as_limit(value: object) -> timedelta:
+    """A span of time within which something can be done."""
+    limit = as_span(value)
+    if not limit:
+        raise ValueError("it has to be at least 1s")
+    return limit
+
+
 def as_rate(value: object) -> int:
     """Bytes per second, such as ``50M``."""
     rate = value if isinstance(value, int) and not isinstance(value, bool) else parse_bytes(as_text(value))

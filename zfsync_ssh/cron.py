@@ -31,7 +31,7 @@ FIRST_PAUSE_SECONDS = 5.0
 MAX_PAUSE_SECONDS = 60.0
 LOCK_PAUSE_SECONDS = 1.0
 MAX_TOLD = 3
-"""Datasets of a push whose failures are told each; the log and the history have all."""
+"""Of the datasets that failed in a push, or the snapshots that could not be pruned, so many are told each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from zfsync_ssh.cli.location import Location
-from zfsync_ssh.config import Config, ConfigError, Job, config_paths, load, parse
+from zfsync_ssh.config import MAX_NAME_CHARS, Config, ConfigError, Job, config_paths, job_of, load, parse
 from zfsync_ssh.config_example import example
 from zfsync_ssh.errors import UsageError
 from zfsync_ssh.retention import Class
@@ -140,6 +140,7 @@ def test_values_cannot_be_changed() -> None:
         ('hooks.before_push = "ls -l"', "job.web.hooks.before_push: it has to be a command as a list "),
         ("hooks.before_push = []", "job.web.hooks.before_push: it has to be a command as a list "),
         ('hooks.before_push = ["", "a"]', "job.web.hooks.before_push: it has to be a command as a list "),
+        ('hooks.timeout = "0s"', "job.web.hooks.timeout: it has to be at least 1s."),
         ('hooks.before_puch = ["ls"]', "job.web.hooks.before_puch: it is not known here: did you mean before_push."),
     ],
 )  # fmt: skip
@@ -188,6 +189,29 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() -> None:
 def test_what_is_not_toml_is_told_with_its_line(text: str, problem: str) -> None:
     (found,) = problems(text)
     assert found.startswith(problem)
+
+
+# ---- without a file --------------------------------------------------------------------------------------------------
+
+
+def test_a_job_can_be_made_of_options_alone() -> None:
+    made = job_of({"source": "tank/web", "target": ["backup:pool/web", "usb/web"], "keep": "daily=3", "sudo": True})
+    named = read(f'[job.{made.name}]\nsource = "tank/web"\ntarget = ["backup:pool/web", "usb/web"]\n'
+                 'keep = "daily=3"\nsudo = true\n')  # fmt: skip
+    assert made == named.jobs["tank-web_backup-pool-web_usb-web"]
+    assert job_of({"source": "tank/web", "target": "usb/web"}).name == "tank-web_usb-web"
+
+
+def test_such_jobs_with_long_names_are_told_apart() -> None:
+    names = {job_of({"source": "tank/" + "x" * 90, "target": f"usb/{'x' * 90}{end}"}).name for end in ("", "a", "b")}
+    assert len(names) == 3
+    assert {len(name) for name in names} == {MAX_NAME_CHARS}
+
+
+def test_what_is_wrong_with_it_is_told_by_option() -> None:
+    with pytest.raises(ConfigError) as caught:
+        job_of({"source": "tank/web", "target": "backup:", "keep": "daily", "chanels": 3})
+    assert [problem.split(" ")[0] for problem in caught.value.problems] == ["--target:", "--keep:", "--chanels:"]
 
 
 # ---- the file --------------------------------------------------------------------------------------------------------
