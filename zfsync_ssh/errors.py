@@ -11,7 +11,8 @@
     │   └── ProtocolError     6   a message that the protocol does not allow
     │       ├── LocalProtocolError    ... sent by our own side: a defect here
     │       └── RemoteProtocolError   ... received: a defect, or a hostile peer, there
-    └── ZfsError              7   ZFS refused, and the run cannot go on without it
+    ├── ZfsError              7   ZFS refused, and the run cannot go on without it
+    └── HookError             8   a hook of a job failed, or took too long
 
 Also shipped to the far end: standard library only, Python >= 3.8.
 """
@@ -89,3 +90,9 @@ class ZfsError(ZfsyncError):
     def __init__(self, message: str, code: str = "failed") -> None:
         super().__init__(message)
         self.code = code
+
+
+class HookError(ZfsyncError):
+    """A command that the user wants run at a certain point of a job did not do well."""
+
+    exit_code = 8

@@ -6,19 +6,21 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from . import zfs
 from .blame import Failed
 from .buffer import PATH_PROPERTY, rename_plan
 from .dataset import child_of
-from .driver import Driver, choose
 from .holds import lock_name, parse_tag, property_of
 from .listing import InventoryParser, listing_problem, missing, parse_numbers
 from .lock import Lock
 from .messages import CleanBuffer, Operation, Result
 from .process import Completed
 from .tree import Tree
+
+if TYPE_CHECKING:
+    from .driver import Driver
 
 Properties = Sequence[Tuple[str, str]]
 Do = Callable[[Operation], Optional[Result]]
@@ -89,6 +91,8 @@ class Operations:
     def driver(self) -> Driver:
         """What does many names at once."""
         if self._driver is None:
+            from .driver import choose
+
             self._driver = choose(self._tree.command)
         return self._driver
 

@@ -15,8 +15,8 @@ from tests.unit.strategies import names
 from zfsync_ssh import __version__, cli
 from zfsync_ssh.channel import Channel
 from zfsync_ssh.cli import cleanbuffer, main, replicate
-from zfsync_ssh.cli.location import Location, parse_location
 from zfsync_ssh.errors import EXIT_INTERRUPTED, ConnectError, UsageError, ZfsError
+from zfsync_ssh.location import Location, parse_location
 from zfsync_ssh.transport import RECEIVE_WINDOW_BYTES, WINDOW_BYTES, SshOpener
 
 # ---- targets ---------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.test_cli import outcome
-from zfsync_ssh.cli.location import Location
 from zfsync_ssh.cli.verify import split_snapshot
+from zfsync_ssh.location import Location
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 
 ROWS = (
     ("", "errors", "events", "concurrency", "units"),  # "" is the package itself, for its version
-    ("dataset", "resume", "holds", "throttle", "entry"),
-    ("buffer", "decision"),
-    ("messages", "selection", "blame", "verification"),
-    ("protocol", "zfs", "comparison", "bookmarks", "prune"),
-    ("policy", "item", "divergence"),
-    ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents"),
-    ("driver", "filters", "origins", "dispatch"),
+    ("dataset", "resume", "holds", "throttle", "entry", "toml_lines", "config_example"),
+    ("location", "buffer", "decision", "schedule", "history"),
+    ("messages", "selection", "blame", "verification", "crontab", "systemd", "retention"),
+    ("protocol", "zfs", "comparison", "bookmarks", "prune", "status", "config_values", "jobsteps"),
+    ("policy", "item", "divergence", "metrics", "config"),
+    ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "hooks", "joblog"),
+    ("driver", "filters", "origins", "dispatch", "cron"),
     ("tree", "conversation", "plan"),
     ("operations", "receiving", "compression", "preflight", "planfile", "access"),
     ("reading",),
@@ -37,10 +37,10 @@ ROWS = (
     ("console.text",),
     ("console.live", "console.ndjson", "console.plain"),
     ("console",),
-    ("cli.location",),
     ("cli.wiring",),
     ("cli.options",),
-    ("cli.replicate", "cli.compare", "cli.cleanbuffer", "cli.holds", "cli.verify"),
+    ("cli.replicate", "cli.compare", "cli.cleanbuffer", "cli.holds", "cli.verify", "cli.config"),
+    ("cli.cron",),
     ("cli",),
     ("__main__",),
 )

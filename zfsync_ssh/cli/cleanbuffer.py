@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .location import parse_location
+from ..location import parse_location
 from .wiring import EXIT_CODES, Commands, add_target, buffer_of, endpoint_at, owner, run_job
 
 _CLEAN_EXAMPLES = """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .location import parse_location
+from ..location import parse_location
 from .wiring import EXIT_CODES, Commands, add_connection, run_job, source_at
 
 _COMPARE_EXAMPLES = """\

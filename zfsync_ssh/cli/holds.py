@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .location import parse_location
+from ..location import parse_location
 from .wiring import EXIT_CODES, Commands, add_connection, endpoint_at, run_job
 
 _EXAMPLES = """\

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..dataset import child_of
 from ..errors import UsageError
-from .location import Location, parse_location
+from ..location import Location, parse_location
 from .options import (
     add_choosing,
     add_target_choices,

@@ -6,7 +6,7 @@ import argparse
 import secrets
 
 from ..errors import UsageError
-from .location import Location, parse_location
+from ..location import Location, parse_location
 from .wiring import EXIT_CODES, Commands, add_connection, endpoint_at, run_job
 
 _EXAMPLES = """\

@@ -17,7 +17,7 @@ from .. import bootstrap
 from ..buffer import check_buffer, default_buffer
 from ..dataset import Host, check_name
 from ..errors import UsageError
-from .location import Location
+from ..location import Location
 
 if TYPE_CHECKING:
     from ..endpoint import Endpoint
@@ -35,6 +35,7 @@ exit codes:
   5    the host cannot be reached, trusted or logged in to, or the connection was lost
   6    the agent could not be started, or broke the protocol
   7    ZFS refused
+  8    a hook of a job failed, or took too long
   130  interrupted
 """
 

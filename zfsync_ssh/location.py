@@ -6,8 +6,8 @@ import contextlib
 import ipaddress
 from typing import NamedTuple
 
-from ..dataset import check_name
-from ..errors import UsageError
+from .dataset import check_name
+from .errors import UsageError
 
 
 class Location(NamedTuple):

@@ -1,0 +1,119 @@
+"""The commands config and cron, with a crontab and a systemctl made for the test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_crontab import FAKE
+from zfsync_ssh.cli import main
+from zfsync_ssh.config_example import example
+
+SYSTEMCTL = '#!/bin/sh\necho "$@" >> "$0.log"\n[ ! -e "$0.fail" ] || { echo "no bus." >&2; exit 1; }\n'
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a configuration, and programs of its own before all others."""
+    for name, text in (("crontab", FAKE), ("systemctl", SYSTEMCTL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    path = tmp_path / ".config/zfsync/zfsync.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(example() + '[job.plain]\nsource = "tank/a"\ntarget = "usb/a"\n')
+    path.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("sys.argv", ["/usr/lib/pytest"])
+    monkeypatch.setattr("zfsync_ssh.systemd.unit_directory", lambda *, root, home: home / "units")
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.removeprefix("zfsync: ").strip()
+
+
+def test_a_configuration_is_checked(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "check"]) == 0
+    assert capsys.readouterr().out == f"{home}/.config/zfsync/zfsync.toml: 2 jobs, all well: web, plain\n"
+
+
+def test_all_that_is_wrong_with_it_is_told_a_line_each(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = home / "bad.toml"
+    path.write_text('[job.a]\nsource = "x"\nport = 0\ntarget = "y"\nprot = 1\n')
+    path.chmod(0o600)
+    assert main(["config", "check", "--config", str(path)]) == 2
+    assert [line.split(" ")[0] for line in capsys.readouterr().err.splitlines()] == [f"{path}:3:", f"{path}:5:"]
+
+
+def test_the_example_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "example"]) == 0
+    assert capsys.readouterr().out == example()
+
+
+def test_a_job_is_put_into_the_crontab_listed_and_removed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cron", "install", "web"]) == 0
+    assert capsys.readouterr().out == "web runs at */15 * * * *.\n"
+    assert main(["cron", "list"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    job, when, command = line.split("\t")
+    assert (job, when) == ("web", "*/15 * * * *")
+    assert command.endswith("python -m zfsync_ssh cron run web")
+    assert main(["cron", "remove", "web"]) == 0
+    assert main(["cron", "remove", "web"]) == 2
+    assert said(capsys) == "The crontab has no line for a job web: 'zfsync cron list' shows those there are."
+
+
+def test_the_line_names_the_program_and_the_file_in_full(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = home / "zfsync"
+    program.touch(0o755)
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("sys.argv", ["./zfsync"])
+    file = ".config/zfsync/zfsync.toml"
+    assert main(["cron", "install", "plain", "--schedule", "daily", "--config", file]) == 0
+    assert (
+        home / "crontab.tab"
+    ).read_text() == f"0 0 * * * {program} cron run plain --config {home / file} # zfsync:plain\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["wep"], "There is no job 'wep' in {}: did you mean web."),
+        (["plain"], "Job plain has no schedule: give it one in {}, or --schedule."),
+        (["web", "--schedule", "every 7m"], "--schedule: cron cannot run something every 7m: "),
+    ],
+)
+def test_what_cannot_be_installed_is_told(
+    home: Path, capsys: pytest.CaptureFixture[str], argv: list[str], sentence: str
+) -> None:
+    assert main(["cron", "install", *argv]) == 2
+    assert said(capsys).startswith(sentence.format(home / ".config/zfsync/zfsync.toml"))
+    assert not (home / "crontab.tab").exists()
+
+
+def test_a_job_is_made_a_timer_and_no_more(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    user = [] if os.geteuid() == 0 else ["--user"]
+    assert main(["cron", "install", "web", "--systemd"]) == 0
+    service, timer = (home / "units/zfsync-web.service"), (home / "units/zfsync-web.timer")
+    assert "cron run web --no-jitter\n" in service.read_text()
+    assert "RandomizedDelaySec=30\n" in timer.read_text()
+    assert main(["cron", "remove", "web", "--systemd"]) == 0
+    assert not service.exists()
+    assert not timer.exists()
+    asked = (home / "systemctl.log").read_text().splitlines()
+    words = ["daemon-reload", "enable --now zfsync-web.timer", "disable --now zfsync-web.timer", "daemon-reload"]
+    assert asked == [" ".join([*user, word]) for word in words]
+    assert main(["cron", "remove", "web", "--systemd"]) == 2
+    assert not (home / "crontab.tab").exists()
+
+
+def test_what_systemctl_refuses_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "systemctl.fail").touch()
+    assert main(["cron", "install", "web", "--systemd"]) == 2
+    assert said(capsys) == "'systemctl daemon-reload' failed: no bus."

@@ -1,0 +1,262 @@
+"""The configuration: what it may say, and every way in which it may be wrong, told with file, line and key."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from zfsync_ssh.config import MAX_NAME_CHARS, Config, ConfigError, Job, config_paths, job_of, load, parse
+from zfsync_ssh.config_example import example
+from zfsync_ssh.errors import UsageError
+from zfsync_ssh.location import Location
+from zfsync_ssh.retention import Class
+from zfsync_ssh.selection import Selection
+
+FILE = Path("/etc/zfsync/zfsync.toml")
+JOB = '[job.web]\nsource = "tank/web"\ntarget = "backup:pool/web"\n'
+
+
+def read(text: str) -> Config:
+    return parse(text, FILE)
+
+
+def job(keys: str = "") -> Job:
+    return read(JOB + keys).jobs["web"]
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return [problem.removeprefix(f"{FILE}:") for problem in caught.value.problems]
+
+
+# ---- what is right ---------------------------------------------------------------------------------------------------
+
+
+def test_the_least_that_a_job_can_be() -> None:
+    assert job() == Job("web", Location(None, "", "tank/web"), (Location(None, "backup", "pool/web"),))
+    assert read("").jobs == {}
+
+
+def test_the_example_loads_and_so_does_every_line_of_it_that_is_commented_out(tmp_path: Path) -> None:
+    path = tmp_path / "zfsync.toml"
+    path.write_text(example())
+    path.chmod(0o600)
+    loaded = load(path).job("web")
+    assert loaded.timing.schedule is not None
+    assert loaded.retention.keep is not None
+    assert loaded.retention.keep.at_least == 3
+    everything = "\n".join(
+        line.removeprefix("#") if line.startswith("#") and not line.startswith("# ") else line
+        for line in example().splitlines()
+    )
+    whole = parse(everything, path).jobs["web"]
+    assert len(whole.hooks.commands) == 5
+    assert whole.transfer.rate_limit == 50 << 20
+    for part in (whole, whole.retention, whole.transfer, whole.connection, whole.timing):
+        for field in dataclasses.fields(part):
+            default = field.default if field.default is not dataclasses.MISSING else None
+            same = ("on_divergence", "channels")
+            assert field.name in same or getattr(part, field.name) != default, f"the example lacks {field.name}"
+
+
+def test_all_of_a_job() -> None:
+    read_job = job(
+        'keep = "hourly=24,daily=30"\nkeep-target = "within=30d"\nkeep-at-least = 2\nskip-unwritten = true\n'
+        'exclude = ["tmp"]\nno-intermediates = true\nno-recursive = true\nchannels = 8\nrate-limit = 1000\n'
+        'on-divergence = "set-aside"\nport = 2222\nidentity = "~/.ssh/id"\nsudo = true\nschedule = "every 15m"\n'
+        'jitter = "30s"\nwait = "10m"\nretry-for = "1h"\nlog-file = "/var/log/z.log"\nsyslog = true\n'
+        '[job.web.hooks]\nbefore_snapshot = ["/bin/sync", ""]\ntimeout = "10s"\n'
+    )
+    assert read_job.retention.keep is not None
+    assert read_job.retention.keep_target is not None
+    assert read_job.retention.keep.classes == (Class.DAILY, Class.HOURLY)
+    assert read_job.retention.keep_target.within == timedelta(days=30)
+    assert (read_job.retention.keep.at_least, read_job.retention.keep_target.at_least) == (2, 2)
+    assert read_job.transfer.selection == Selection(exclude=("tmp",), intermediates=False)
+    assert (read_job.transfer.recursive, read_job.transfer.channels, read_job.transfer.rate_limit) == (False, 8, 1000)
+    assert read_job.connection.identity == Path.home() / ".ssh/id"
+    assert str(read_job.timing.schedule) == "*/15 * * * *"
+    assert read_job.timing.retry_for == timedelta(hours=1)
+    assert read_job.hooks.commands == {"before_snapshot": ("/bin/sync", "")}
+    assert read_job.hooks.timeout == timedelta(seconds=10)
+    assert read_job.log_file == Path("/var/log/z.log")
+
+
+def test_several_jobs_and_targets() -> None:
+    config = read(JOB + '[job."db.1"]\nsource = "web:a/b"\ntarget = ["root@backup:pool/b", "usb/b"]\n')
+    assert list(config.jobs) == ["web", "db.1"]
+    assert config.job("db.1").targets == (Location("root", "backup", "pool/b"), Location(None, "", "usb/b"))
+    with pytest.raises(UsageError, match=r"There is no job 'wep' in /etc/zfsync/zfsync.toml: did you mean web\."):
+        config.job("wep")
+    with pytest.raises(UsageError, match=r"no job 'x' in .*: there is web, db.1\."):
+        config.job("x")
+
+
+def test_values_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        job().name = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        read(JOB).jobs["x"] = job()  # type: ignore[index]
+
+
+# ---- what is wrong ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("channels = 0", "job.web.channels: it has to be a number from 1 to 256."),
+        ("channels = true", "job.web.channels: it has to be a number from 1 to 256."),
+        ('channels = "4"', "job.web.channels: it has to be a number from 1 to 256."),
+        ("port = 65536", "job.web.port: it has to be a number from 1 to 65535."),
+        ("sudo = 1", "job.web.sudo: it has to be true or false."),
+        ('chanels = 4', "job.web.chanels: it is not known here: did you mean channels."),
+        ('keep_target = "daily=3"', "job.web.keep_target: it is not known here: did you mean keep-target."),
+        ('identity = "id"', "job.web.identity: it has to begin with / or ~/, for cron starts"),
+        ('identity = ""', 'job.web.identity: it has to be a text, as in "text".'),
+        ('remote-python = "a\\nb"', 'job.web.remote-python: it has to be a text, as in "text".'),
+        ('jitter = "5"', "job.web.jitter: '5' is no span of time: write it as 30s, 15m, 48h, 2d or 1w."),
+        ("jitter = 5", 'job.web.jitter: it has to be a text, as in "text".'),
+        ('rate-limit = "fast"', "job.web.rate-limit: 'fast' is no amount of bytes: write it as 500K, 50M or 1.5G."),
+        ("rate-limit = 0", "job.web.rate-limit: it has to be at least one byte per second."),
+        ('on-divergence = "destroy"', "job.web.on-divergence: it has to be one of fail, set-aside, rollback, replace."),
+        ('keep = "within=2d"', "job.web.keep: it names no class to take snapshots of: "),
+        ('keep = "daily=x"', "job.web.keep: daily=x has to be a number from 0 to 1000000."),
+        ('keep-target = ""', 'job.web.keep-target: it has to be a text, as in "text".'),
+        ("skip-unwritten = true", "job.web.skip-unwritten: it is about snapshots, and without keep "),
+        ('exclude = "tmp"', 'job.web.exclude: it has to be a list of patterns, as in ["tmp", "*/cache"].'),
+        ("exclude = [1]", 'job.web.exclude: it has to be a list of patterns, as in ["tmp", "*/cache"].'),
+        ('exclude = ["re:("]', "job.web.exclude: 're:(' is not a regular expression: missing ), "),
+        ('schedule = "every 7m"', "job.web.schedule: cron cannot run something every 7m: "),
+        ('buffer = "other/x"', "job.web.buffer: it cannot be that of pool/web: it has to be in the target's pool"),
+        ('buffer = "/x"', "job.web.buffer: '/x' is not a dataset: "),
+        ("hooks = 1", "job.web.hooks: it has to be a table, which begins with [job.web.hooks]."),
+        ('hooks.before_push = "ls -l"', "job.web.hooks.before_push: it has to be a command as a list "),
+        ("hooks.before_push = []", "job.web.hooks.before_push: it has to be a command as a list "),
+        ('hooks.before_push = ["", "a"]', "job.web.hooks.before_push: it has to be a command as a list "),
+        ('hooks.timeout = "0s"', "job.web.hooks.timeout: it has to be at least 1s."),
+        ('hooks.before_puch = ["ls"]', "job.web.hooks.before_puch: it is not known here: did you mean before_push."),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_with_line_and_key(line: str, problem: str) -> None:
+    (found,) = problems(f"# first\n{JOB}\n{line}\n")
+    assert found.startswith(f"6: {problem}")
+    assert found.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('[job.web]\nsource = "a/b"\n', ["1: job.web: it has no target."]),
+        ('[job.web]\n', ["1: job.web: it has no source.", "1: job.web: it has no target."]),
+        ('[job]\nweb = 1\n', ["2: job.web: it has to be a table, which begins with [job.web]."]),
+        ('job = 3\n', ["1: job: it has to be a table, which begins with [job]."]),
+        ('[jobs.web]\nsource = "a/b"\n', ["1: jobs: it is not known here: did you mean job."]),
+        ('[job."a b"]\nsource = "a/b"\ntarget = "c/d"\n', ["1: job.a b: a job's name is of letters, digits"]),
+        ('[job.w]\nsource = "h:"\ntarget = []\n', ["2: job.w.source: 'h:' names no", "3: job.w.target: it names no"]),
+        ('[job.w]\nsource = "a"\ntarget = ["b", "b"]\n', ["3: job.w.target: it names a target twice."]),
+        ('[job.w]\nsource = "a/b"\ntarget = ["x:a/b/c", "a/b/c"]\n', ["3: job.w.target: a/b/c is part of the source"]),
+    ],
+)  # fmt: skip
+def test_a_job_that_is_not_whole_is_told(text: str, found: list[str]) -> None:
+    told = problems(text)
+    assert len(told) == len(found), told
+    for one, beginning in zip(told, found, strict=True):
+        assert one.startswith(beginning)
+
+
+def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() -> None:
+    text = (
+        '[job.a]\nport = 0\nsource = "x"\ntarget = "y"\nwhat = 1\n[job.b]\nsource = "tank/b"\ntarget = [\n"y",\n1\n]\n'
+    )
+    assert [problem.split(" ")[0] for problem in problems(text)] == ["2:", "5:", "8:"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a = 1\n[job\n", "2: it is not TOML: expected ']' at the end of a table declaration."),
+        ("a = [1,", "1: it is not TOML: "),
+        (JOB + "port = 1\nport = 2\n", "5: it is not TOML: cannot overwrite a value."),
+    ],
+)
+def test_what_is_not_toml_is_told_with_its_line(text: str, problem: str) -> None:
+    (found,) = problems(text)
+    assert found.startswith(problem)
+
+
+# ---- without a file --------------------------------------------------------------------------------------------------
+
+
+def test_a_job_can_be_made_of_options_alone() -> None:
+    made = job_of({"source": "tank/web", "target": ["backup:pool/web", "usb/web"], "keep": "daily=3", "sudo": True})
+    named = read(f'[job.{made.name}]\nsource = "tank/web"\ntarget = ["backup:pool/web", "usb/web"]\n'
+                 'keep = "daily=3"\nsudo = true\n')  # fmt: skip
+    assert made == named.jobs["tank-web_backup-pool-web_usb-web"]
+    assert job_of({"source": "tank/web", "target": "usb/web"}).name == "tank-web_usb-web"
+
+
+def test_such_jobs_with_long_names_are_told_apart() -> None:
+    names = {job_of({"source": "tank/" + "x" * 90, "target": f"usb/{'x' * 90}{end}"}).name for end in ("", "a", "b")}
+    assert len(names) == 3
+    assert {len(name) for name in names} == {MAX_NAME_CHARS}
+
+
+def test_what_is_wrong_with_it_is_told_by_option() -> None:
+    with pytest.raises(ConfigError) as caught:
+        job_of({"source": "tank/web", "target": "backup:", "keep": "daily", "chanels": 3})
+    assert [problem.split(" ")[0] for problem in caught.value.problems] == ["--target:", "--keep:", "--chanels:"]
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+
+def written(path: Path, text: str | bytes = JOB) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.chmod(0o600)
+    return path
+
+
+def test_the_users_own_file_comes_before_that_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    own, all_users = config_paths(tmp_path)
+    assert (own, all_users) == (tmp_path / ".config/zfsync/zfsync.toml", FILE)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    assert config_paths()[0] == tmp_path / "xdg/zfsync/zfsync.toml"
+    written(config_paths()[0])
+    assert load().path == config_paths()[0]
+
+
+def test_without_any_file_it_is_told_where_one_could_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zfsync_ssh.config.config_paths", lambda: (tmp_path / "a", tmp_path / "b"))
+    with pytest.raises(UsageError, match=r"There is no configuration: make .*/a or .*/b; 'zfsync config example'"):
+        load()
+    with pytest.raises(UsageError, match=r"gone.toml cannot be read: No such file or directory\."):
+        load(tmp_path / "gone.toml")
+
+
+def test_a_file_that_others_can_change_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "zfsync.toml")
+    path.chmod(0o620)
+    with pytest.raises(UsageError, match=r"zfsync.toml can be changed by other users: make it your own, and 'chmod"):
+        load(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "zfsync.toml")
+    os.chown(path, 65534, 65534)
+    with pytest.raises(UsageError, match="can be changed by other users"):
+        load(path)
+
+
+def test_a_file_that_is_not_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"zfsync.toml:2: it is not UTF-8\."):
+        load(written(tmp_path / "zfsync.toml", b"# a\n# \xff\n"))

@@ -1,0 +1,148 @@
+"""The commands that have a job run by itself: cron install, list, remove."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import EXIT_OK, UsageError
+from .config import add_config
+from .wiring import Commands
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+_EXAMPLES = """\
+examples:
+  zfsync cron install web                          # at the times that the job's schedule tells
+  zfsync cron install web --schedule 'every 5m'
+  zfsync cron install web --systemd                # a service and a timer, in place of a line in the crontab
+  zfsync cron list
+  zfsync cron remove web
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add them to the program's commands."""
+    parser = commands.add_parser(
+        "cron",
+        help="have jobs run by themselves",
+        description="Puts jobs of the configuration into your crontab, of which only the lines that it marks with "
+        "'# zfsync:JOB' are ever touched, or makes systemd timers of them.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    install = verbs.add_parser("install", help="have a job run by itself from now on")
+    install.add_argument("job", metavar="JOB", help="its name in the configuration")
+    install.add_argument("--schedule", metavar="WHEN", help="instead of the job's: '*/5 * * * *', 'every 5m', 'daily'")
+    add_config(install)
+    listing = verbs.add_parser("list", help="which jobs are in the crontab")
+    remove = verbs.add_parser("remove", help="have a job run by itself no more")
+    remove.add_argument("job", metavar="JOB", help="its name")
+    for verb in (install, remove):
+        verb.add_argument("--systemd", action="store_true", help="a service and a timer of systemd, not the crontab")
+    for verb, run in ((install, _install), (listing, _list), (remove, _remove)):
+        verb.set_defaults(run=run, verbose=False)
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    from ..config import load
+    from ..crontab import Crontab, entry_for
+    from ..schedule import parse_schedule
+
+    config = load(arguments.config)
+    job = config.job(arguments.job)
+    schedule = job.timing.schedule
+    if arguments.schedule:
+        try:
+            schedule = parse_schedule(arguments.schedule)
+        except ValueError as error:
+            raise UsageError(f"--schedule: {error}.") from error
+    if schedule is None:
+        raise UsageError(f"Job {job.name} has no schedule: give it one in {config.path}, or --schedule.")
+    if arguments.systemd:
+        from ..systemd import units
+
+        argv = [*_command(job.name, config, arguments.config), "--no-jitter"]  # the timer has it
+        _enable(job.name, dict(units(job.name, argv, schedule, jitter=job.timing.jitter, user=os.geteuid() != 0)))
+    else:
+        Crontab().install(entry_for(job.name, schedule, _command(job.name, config, arguments.config)))
+    sys.stdout.write(f"{job.name} runs at {schedule}.\n")
+    return EXIT_OK
+
+
+def _list(_: argparse.Namespace) -> int:
+    from ..crontab import Crontab
+
+    for entry in Crontab().entries():
+        sys.stdout.write(f"{entry.job}\t{entry.when}\t{entry.command}\n")
+    return EXIT_OK
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from ..crontab import Crontab
+
+    gone = _disable(arguments.job) if arguments.systemd else Crontab().remove(arguments.job)
+    if not gone:
+        where = "There is no timer" if arguments.systemd else "The crontab has no line"
+        raise UsageError(f"{where} for a job {arguments.job}: 'zfsync cron list' shows those there are.")
+    return EXIT_OK
+
+
+def _command(job: str, config: Config, given: Path | None) -> list[str]:
+    """What runs the job, from whatever directory and with whatever PATH."""
+    program = Path(sys.argv[0])
+    installed = program.name == "zfsync" and os.access(program, os.X_OK)
+    start = [str(program.absolute())] if installed else [sys.executable, "-m", "zfsync_ssh"]
+    return [*start, "cron", "run", job, *(["--config", str(config.path.absolute())] if given else [])]
+
+
+# ---- systemd ---------------------------------------------------------------------------------------------------------
+
+
+def _enable(job: str, texts: dict[str, str]) -> None:
+    from ..systemd import unit_names
+
+    directory = _units()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (directory / name).write_text(text)
+    except OSError as error:
+        raise UsageError(f"The units cannot be written to {directory}: {error.strerror}.") from error
+    _systemctl("daemon-reload")
+    _systemctl("enable", "--now", unit_names(job)[1])
+
+
+def _disable(job: str) -> bool:
+    from ..systemd import unit_names
+
+    service, timer = unit_names(job)
+    if not (_units() / timer).exists():
+        return False
+    _systemctl("disable", "--now", timer)
+    for name in (service, timer):
+        (_units() / name).unlink(missing_ok=True)
+    _systemctl("daemon-reload")
+    return True
+
+
+def _units() -> Path:
+    from ..systemd import unit_directory
+
+    return unit_directory(root=os.geteuid() == 0, home=Path.home())
+
+
+def _systemctl(*words: str) -> None:
+    user = [] if os.geteuid() == 0 else ["--user"]
+    try:
+        done = subprocess.run(["systemctl", *user, *words], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UsageError(f"systemctl cannot be run: {error.strerror}.") from error
+    if done.returncode:
+        raise UsageError(f"'systemctl {' '.join(words)}' failed: {' '.join(done.stderr.split()).rstrip('.')}.")

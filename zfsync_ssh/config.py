@@ -1,0 +1,294 @@
+"""The jobs of a configuration file: read, checked as a whole, and turned into frozen values.
+
+Nothing is looked at but the file: whether a key or a host is there shows when a job runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+
+from .buffer import check_buffer
+from .config_values import (
+    Problems,
+    Table,
+    as_command,
+    as_count,
+    as_dataset,
+    as_flag,
+    as_keep,
+    as_limit,
+    as_one_of,
+    as_path,
+    as_patterns,
+    as_place,
+    as_places,
+    as_rate,
+    as_schedule,
+    as_span,
+    as_text,
+    nearest,
+)
+from .dataset import child_of
+from .errors import UsageError
+from .location import Location
+from .retention import Keep
+from .schedule import Schedule
+from .selection import EVERYTHING, Selection
+from .toml_lines import error_line, line_of, lines_of
+
+ON_DIVERGENCE = ("fail", "set-aside", "rollback", "replace")
+HOOKS = ("before_snapshot", "after_snapshot", "before_push", "after_push", "on_failure")
+MAX_CHANNELS = 256
+MAX_NAME_CHARS = 64
+_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # it goes into crontabs, units and file names as it is
+_NOTHING = timedelta(0)
+
+
+class ConfigError(UsageError):
+    """Everything that is wrong with a configuration: a sentence each, on a line of its own."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The way to other hosts, and what runs there."""
+
+    port: int | None = None
+    identity: Path | None = None
+    ssh_config: Path | None = None
+    remote_python: str | None = None
+    sudo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Commands to be run at certain points, by the point's name, and how long each may take."""
+
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    timeout: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When a job runs, how long it may hold back, wait for another run, and try again."""
+
+    schedule: Schedule | None = None
+    jitter: timedelta = _NOTHING
+    wait: timedelta = _NOTHING
+    retry_for: timedelta = _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What snapshots are taken and kept at the source, and kept at each target; None for those that are left alone."""
+
+    keep: Keep | None = None
+    keep_target: Keep | None = None
+    skip_unwritten: bool = False
+    local_time: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How a push goes about it: the options of ``zfsync push``."""
+
+    channels: int = 4
+    recursive: bool = True
+    selection: Selection = EVERYTHING
+    buffer: str | None = None
+    rate_limit: int | None = None
+    """Bytes per second."""
+    on_divergence: str = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One unattended job."""
+
+    name: str
+    source: Location
+    targets: tuple[Location, ...]
+    retention: Retention = Retention()
+    transfer: Transfer = Transfer()
+    connection: Connection = Connection()
+    timing: Timing = Timing()
+    hooks: Hooks = Hooks()
+    log_file: Path | None = None
+    syslog: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration file, and the jobs in it by name."""
+
+    path: Path
+    jobs: Mapping[str, Job]
+
+    def job(self, name: str) -> Job:
+        """The job of this name; `UsageError` when there is none."""
+        if name in self.jobs:
+            return self.jobs[name]
+        hint = nearest(name, self.jobs) if self.jobs else "it has none"
+        raise UsageError(f"There is no job {name!r} in {self.path}: {hint}.")
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+
+def config_paths(home: Path | None = None) -> tuple[Path, ...]:
+    """Where the configuration may be; the first that is there is the one."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    own = Path(base) if base.startswith("/") else (home or Path.home()) / ".config"
+    return own / "zfsync/zfsync.toml", Path("/etc/zfsync/zfsync.toml")
+
+
+def load(path: Path | None = None) -> Config:
+    """Read and check ``path``, or the first of `config_paths` that is there. `ConfigError` for all that is wrong."""
+    if path is None:
+        paths = config_paths()
+        path = next((candidate for candidate in paths if candidate.exists()), None)
+        if path is None:
+            places = " or ".join(map(str, paths))
+            raise UsageError(f"There is no configuration: make {places}; 'zfsync config example' shows one.")
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    # What it says is run by whoever reads it: hooks are commands.
+    if stat.S_IMODE(status.st_mode) & 0o022 or status.st_uid not in (0, os.geteuid()):
+        raise UsageError(f"{path} can be changed by other users: make it your own, and 'chmod go-w {path}'.")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: it is not UTF-8."]) from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Config:
+    """The configuration that ``text`` is; ``path`` is only told. `ConfigError` for all that is wrong with it."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line, reason = error_line(error)
+        where = line or text.count("\n") + 1
+        raise ConfigError([f"{path}:{where}: it is not TOML: {reason[:1].lower()}{reason[1:]}."]) from error
+    problems = Problems()
+    root = Table(document, (), problems)
+    section = root.inner("job")
+    jobs = {name: job for name in section if (job := _job(name, section.inner(name), section)) is not None}
+    root.end()
+    if problems.found:
+        lines = lines_of(text)
+        told = sorted((line_of(lines, where), ".".join(where), what) for where, what in problems.found)
+        raise ConfigError([f"{path}:{line}: {where}: {what}." for line, where, what in told])
+    return Config(path, MappingProxyType(jobs))
+
+
+def job_of(values: Mapping[str, object]) -> Job:
+    """The job that these keys and values, as a file would have them, make without a file.
+
+    Its name comes of its source and targets, so that it finds its lock and its history again. `ConfigError` for all
+    that is wrong, each with the option that it would be on a command line.
+    """
+    targets = values.get("target", "")
+    places = [values.get("source", ""), *(targets if isinstance(targets, list) else [targets])]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(map(str, places))).lstrip("_.-")
+    if len(name) > MAX_NAME_CHARS:
+        name = f"{name[: MAX_NAME_CHARS - 9]}-{zlib.crc32(name.encode()):08x}"
+    problems = Problems()
+    job = _job(name or "job", Table(dict(values), (), problems), Table({}, (), problems))
+    if problems.found or job is None:
+        raise ConfigError([f"{'.'.join(f'--{key}' for key in where)}: {what}." for where, what in problems.found])
+    return job
+
+
+# ---- one job ---------------------------------------------------------------------------------------------------------
+
+
+def _job(name: str, table: Table, section: Table) -> Job | None:
+    if not _JOB_NAME.fullmatch(name) or len(name) > MAX_NAME_CHARS:
+        section.problem(name, f"a job's name is of letters, digits and _ . -, at most {MAX_NAME_CHARS}")
+    source = table.required("source", as_place)
+    targets = table.required("target", as_places)
+    at_least = table.take("keep-at-least", as_count(0, 10**6), 0)
+    retention = Retention(
+        table.take("keep", as_keep(at_least, takes=True), None),
+        table.take("keep-target", as_keep(at_least, takes=False), None),
+        table.take("skip-unwritten", as_flag, False),
+        table.take("local-time", as_flag, False),
+    )
+    transfer = Transfer(
+        table.take("channels", as_count(1, MAX_CHANNELS), 4),
+        not table.take("no-recursive", as_flag, False),
+        _selection(table),
+        table.take("buffer", as_dataset, None),
+        table.take("rate-limit", as_rate, None),
+        table.take("on-divergence", as_one_of(ON_DIVERGENCE), ON_DIVERGENCE[0]),
+    )
+    connection = Connection(
+        table.take("port", as_count(1, 65535), None),
+        table.take("identity", as_path, None),
+        table.take("ssh-config", as_path, None),
+        table.take("remote-python", as_text, None),
+        table.take("sudo", as_flag, False),
+    )
+    timing = Timing(
+        table.take("schedule", as_schedule, None),
+        table.take("jitter", as_span, _NOTHING),
+        table.take("wait", as_span, _NOTHING),
+        table.take("retry-for", as_span, _NOTHING),
+    )
+    hooks = _hooks(table)
+    log_file, syslog = table.take("log-file", as_path, None), table.take("syslog", as_flag, False)
+    table.end()
+    for target in targets or ():
+        _check_target(table, source, target, transfer.buffer)
+    if retention.keep is None:
+        for key in ("skip-unwritten", "local-time"):
+            if key in table:
+                table.problem(key, "it is about snapshots, and without keep the job takes none")
+    if source is None or targets is None:
+        return None
+    return Job(name, source, targets, retention, transfer, connection, timing, hooks, log_file, syslog)
+
+
+def _selection(table: Table) -> Selection:
+    return Selection(
+        table.take("include", as_patterns, ()),
+        table.take("exclude", as_patterns, ()),
+        table.take("snapshots", as_patterns, ()),
+        table.take("exclude-snapshots", as_patterns, ()),
+        not table.take("no-intermediates", as_flag, False),
+    )
+
+
+def _hooks(table: Table) -> Hooks:
+    inner = table.inner("hooks")
+    commands = {key: command for key in HOOKS if (command := inner.take(key, as_command, ()))}
+    timeout = inner.take("timeout", as_limit, Hooks().timeout)
+    inner.end()
+    return Hooks(MappingProxyType(commands), timeout)
+
+
+def _check_target(table: Table, source: Location | None, target: Location, buffer: str | None) -> None:
+    here = source is not None and not (source.host or target.host)
+    if here and source is not None and child_of(source.dataset, target.dataset) is not None:
+        table.problem("target", f"{target.dataset} is part of the source {source.dataset} itself: choose another")
+    problem = check_buffer(target.dataset, buffer) if buffer else None
+    if problem:
+        table.problem("buffer", f"it cannot be that of {target.dataset}: {problem}")

@@ -1,0 +1,209 @@
+"""The tables of a configuration file, and what its values may be: readers that take what TOML gave. Pure.
+
+A reader returns the value, or raises `ValueError` or `UsageError` with what is wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from .dataset import check_name
+from .errors import UsageError
+from .location import Location, parse_location
+from .retention import Keep, parse_keep
+from .schedule import Schedule, parse_schedule
+from .selection import Selection
+from .units import parse_bytes, parse_span
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+
+
+class Problems:
+    """What is wrong, and where: the path of a key, and a sentence without its full stop."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[tuple[str, ...], str]] = []
+
+
+class Table:
+    """One table of the file, whose keys are taken one by one; those that nobody takes are unknown."""
+
+    def __init__(self, values: object, path: tuple[str, ...], problems: Problems) -> None:
+        self._path = path
+        self._problems = problems
+        self._known: list[str] = []
+        self._values: Mapping[str, object] = values if isinstance(values, dict) else {}
+        self._there = isinstance(values, dict)
+        if not self._there:
+            self.problem("", f"it has to be a table, which begins with [{'.'.join(path)}]")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def problem(self, key: str, what: str) -> None:
+        """Note that ``key``, or the whole table if it is empty, is wrong."""
+        self._problems.found.append(((*self._path, key) if key else self._path, what))
+
+    def take(self, key: str, read: Callable[[object], _T], default: _U) -> _T | _U:
+        """The value of ``key``, or ``default`` when it is not there or wrong."""
+        self._known.append(key)
+        if key not in self._values:
+            return default
+        try:
+            return read(self._values[key])
+        except (ValueError, UsageError) as error:
+            self.problem(key, str(error).removesuffix("."))
+            return default
+
+    def required(self, key: str, read: Callable[[object], _T]) -> _T | None:
+        """The value of ``key``; None when it is not there, which is a problem, or wrong."""
+        if key not in self._values and self._there:
+            self.problem("", f"it has no {key}")
+        return self.take(key, read, None)
+
+    def inner(self, key: str) -> Table:
+        """The table ``key`` in this one; an empty one when it is not there."""
+        self._known.append(key)
+        return Table(self._values.get(key, {}), (*self._path, key), self._problems)
+
+    def end(self) -> None:
+        """All keys that there can be have been taken: the others are problems."""
+        for key in self._values:
+            if key not in self._known:
+                self.problem(key, f"it is not known here: {nearest(key, self._known)}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Which of the ``known`` words may have been meant; all of them when none is near."""
+    known = tuple(known)
+    found = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {found[0]}" if found else f"there is {', '.join(known)}"
+
+
+# ---- readers ---------------------------------------------------------------------------------------------------------
+
+
+def as_text(value: object) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError('it has to be a text, as in "text"')
+    return value
+
+
+def as_flag(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ValueError("it has to be true or false")
+    return value
+
+
+def as_count(low: int, high: int) -> Callable[[object], int]:
+    """A whole number from ``low`` to ``high``."""
+
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"it has to be a number from {low} to {high}")
+        return value
+
+    return read
+
+
+def as_one_of(words: tuple[str, ...]) -> Callable[[object], str]:
+    """One of ``words``."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"it has to be one of {', '.join(words)}")
+        return value
+
+    return read
+
+
+def as_path(value: object) -> Path:
+    """The path of a file, in full or from the user's home directory on."""
+    text = as_text(value)
+    path = Path(text).expanduser() if text.startswith("~/") else Path(text)
+    if not path.is_absolute():
+        raise ValueError("it has to begin with / or ~/, for cron starts jobs in a directory of its own")
+    return path
+
+
+def as_span(value: object) -> timedelta:
+    """A span of time, such as ``15m``."""
+    return parse_span(as_text(value))
+
+
+def as_limit(value: object) -> timedelta:
+    """A span of time within which something can be done."""
+    limit = as_span(value)
+    if not limit:
+        raise ValueError("it has to be at least 1s")
+    return limit
+
+
+def as_rate(value: object) -> int:
+    """Bytes per second, such as ``50M``."""
+    rate = value if isinstance(value, int) and not isinstance(value, bool) else parse_bytes(as_text(value))
+    if rate < 1:
+        raise ValueError("it has to be at least one byte per second")
+    return rate
+
+
+def as_keep(at_least: int, *, takes: bool) -> Callable[[object], Keep]:
+    """What to keep, with this floor; where snapshots are taken by it, there has to be a class that is ever due."""
+
+    def read(value: object) -> Keep:
+        keep = parse_keep(as_text(value), at_least)
+        if takes and not keep.classes:
+            raise ValueError("it names no class to take snapshots of: give one a count, as in daily=30")
+        return keep
+
+    return read
+
+
+def as_schedule(value: object) -> Schedule:
+    """When to run."""
+    return parse_schedule(as_text(value))
+
+
+def as_dataset(value: object) -> str:
+    """A dataset's full name."""
+    return check_name(as_text(value))
+
+
+def as_place(value: object) -> Location:
+    """A tree, here or on another host."""
+    return parse_location(as_text(value))
+
+
+def as_places(value: object) -> tuple[Location, ...]:
+    """One tree or a list of them."""
+    places = tuple(as_place(text) for text in (value if isinstance(value, list) else [value]))
+    if not places:
+        raise ValueError("it names no target")
+    if len(set(places)) < len(places):
+        raise ValueError("it names a target twice")
+    return places
+
+
+def as_patterns(value: object) -> tuple[str, ...]:
+    """A list of patterns of names."""
+    if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
+        raise ValueError('it has to be a list of patterns, as in ["tmp", "*/cache"]')
+    return Selection(include=tuple(value)).include  # which checks them
+
+
+def as_command(value: object) -> tuple[str, ...]:
+    """A command, as a list of its words."""
+    words = value if isinstance(value, list) else []
+    if not words or not all(isinstance(word, str) and "\0" not in word for word in words) or not words[0]:
+        raise ValueError('it has to be a command as a list of words, as in ["/usr/bin/psql", "-c", "CHECKPOINT"]')
+    return tuple(words)

@@ -1,0 +1,205 @@
+"""What became of each run of each job, and what each target has: a small SQLite file, and all of its SQL.
+
+Several runs may write at once: each change is one short transaction, for which others wait; the locks are the kernel's,
+so none is ever stale. WAL is not used: it leaves two more files beside this one, and at a few rows a run there is
+nothing to gain. A file that is broken is set aside and begun anew, for no backup may fail for want of its history.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+
+RUNS_KEPT = 1000
+"""Of each job and target."""
+OUTCOMES_KEPT = 50
+"""Of each job, target and dataset."""
+MAX_MESSAGE_CHARS = 2000
+_BUSY_SECONDS = 10.0
+_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY,
+    job TEXT NOT NULL, target TEXT NOT NULL,
+    started REAL NOT NULL, ended REAL NOT NULL,
+    exit_code INTEGER NOT NULL, bytes INTEGER NOT NULL, message TEXT NOT NULL
+);
+CREATE INDEX run_of ON run (job, target, id);
+CREATE TABLE outcome (
+    id INTEGER PRIMARY KEY,
+    job TEXT NOT NULL, target TEXT NOT NULL, dataset TEXT NOT NULL,
+    ended REAL NOT NULL, failed INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    source_newest TEXT NOT NULL, target_newest TEXT NOT NULL, message TEXT NOT NULL
+);
+CREATE INDEX outcome_of ON outcome (job, target, dataset, id);
+CREATE TABLE base (
+    job TEXT NOT NULL, target TEXT NOT NULL, dataset TEXT NOT NULL,
+    snapshot TEXT NOT NULL,
+    PRIMARY KEY (job, target, dataset)
+);
+"""
+_ADD_RUN = "INSERT INTO run (job, target, started, ended, exit_code, bytes, message) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ADD_OUTCOME = (
+    "INSERT INTO outcome (job, target, dataset, ended, failed, bytes, source_newest, target_newest, message) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_TRIM_RUNS = (
+    "DELETE FROM run WHERE job = ?1 AND target = ?2 AND id NOT IN "
+    "(SELECT id FROM run WHERE job = ?1 AND target = ?2 ORDER BY id DESC LIMIT ?3)"
+)
+_TRIM_OUTCOMES = (
+    "DELETE FROM outcome WHERE job = ?1 AND target = ?2 AND dataset = ?3 AND id NOT IN "
+    "(SELECT id FROM outcome WHERE job = ?1 AND target = ?2 AND dataset = ?3 ORDER BY id DESC LIMIT ?4)"
+)
+_RUNS = "SELECT job, target, started, ended, exit_code, bytes, message FROM run WHERE job = ? ORDER BY id DESC LIMIT ?"
+_LAST_OUTCOMES = (
+    "SELECT job, target, dataset, ended, failed, bytes, source_newest, target_newest, message FROM outcome "
+    "WHERE id IN (SELECT max(id) FROM outcome WHERE job = ? GROUP BY target, dataset) ORDER BY target, dataset"
+)
+_SUCCESS = "SELECT max(ended) FROM run WHERE job = ? AND target = ? AND exit_code = 0"
+_NAMES = "SELECT DISTINCT source_newest FROM outcome WHERE job = ? AND source_newest != ''"
+_SET_BASE = "INSERT OR REPLACE INTO base (job, target, dataset, snapshot) VALUES (?, ?, ?, ?)"
+_BASES = "SELECT target, dataset, snapshot FROM base WHERE job = ?"
+_FORGET = ("DELETE FROM run WHERE job = ?", "DELETE FROM outcome WHERE job = ?", "DELETE FROM base WHERE job = ?")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a job to one target. Times as `time.time`."""
+
+    job: str
+    target: str
+    started: float
+    ended: float
+    exit_code: int
+    bytes: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRun:
+    """What a run did about one dataset. The newest snapshots are names, empty for none or not known."""
+
+    job: str
+    target: str
+    dataset: str
+    ended: float
+    failed: bool
+    bytes: int = 0
+    source_newest: str = ""
+    target_newest: str = ""
+    message: str = ""
+
+
+def state_directory(*, root: bool, home: Path) -> Path:
+    """Where zfsync keeps what it has to remember."""
+    if root:
+        return Path("/var/lib/zfsync")
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base.startswith("/") else home / ".local/state") / "zfsync"
+
+
+class History:
+    """The history in one directory, which is made when it is first written to. `UsageError` when it cannot be."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "history.sqlite"
+
+    def add(self, run: Run, outcomes: Iterable[DatasetRun] = ()) -> None:
+        """Note a run with its datasets, and forget the oldest of its kind."""
+        rows = list(outcomes)
+        with self._transaction() as database:
+            database.execute(_ADD_RUN, _cut(astuple(run)))
+            database.executemany(_ADD_OUTCOME, (_cut(astuple(row)) for row in rows))
+            database.execute(_TRIM_RUNS, (run.job, run.target, RUNS_KEPT))
+            bases = [(row.job, row.target, row.dataset, row.target_newest) for row in rows if row.target_newest]
+            database.executemany(_SET_BASE, bases)
+            datasets = {(row.job, row.target, row.dataset) for row in rows}
+            database.executemany(_TRIM_OUTCOMES, [(*key, OUTCOMES_KEPT) for key in datasets])
+
+    def forget(self, job: str) -> None:
+        """Forget all of a job that is no more."""
+        if self.path.exists():
+            with self._transaction() as database:
+                for statement in _FORGET:
+                    database.execute(statement, (job,))
+
+    def runs(self, job: str, limit: int = RUNS_KEPT) -> tuple[Run, ...]:
+        """The newest runs of a job, newest first."""
+        return tuple(Run(*row) for row in self._rows(_RUNS, (job, limit)))
+
+    def datasets(self, job: str) -> tuple[DatasetRun, ...]:
+        """What the last run that knew of it did about each dataset and target."""
+        rows = (DatasetRun(*row) for row in self._rows(_LAST_OUTCOMES, (job,)))
+        return tuple(replace(row, failed=bool(row.failed)) for row in rows)
+
+    def last_success(self, job: str, target: str) -> float | None:
+        """When a run to this target last ended well, of those remembered."""
+        return next((ended for (ended,) in self._rows(_SUCCESS, (job, target))), None)
+
+    def bases(self, job: str) -> Mapping[tuple[str, str], str]:
+        """The newest snapshot that was known to be at both ends, by target and dataset, however long ago."""
+        return {(target, dataset): snapshot for target, dataset, snapshot in self._rows(_BASES, (job,))}
+
+    def snapshot_names(self, job: str) -> tuple[str, ...]:
+        """Names of snapshots that the job has sent, which may be at a target still."""
+        return tuple(str(name) for (name,) in self._rows(_NAMES, (job,)))
+
+    # -- the file --
+
+    def _rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
+        if not self.path.exists():
+            return []
+        with self._transaction() as database:
+            return database.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """The file, for one change that is done as a whole or not at all."""
+        try:
+            with contextlib.closing(self._open()) as database:
+                yield database
+                database.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise UsageError(f"The history of runs, {self.path}, cannot be used: {error}.") from error
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._begin()
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname not in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+                raise
+        self.path.rename(self.path.with_suffix(f".broken-{time.time():.0f}"))
+        return self._begin()
+
+    def _begin(self) -> sqlite3.Connection:
+        """Open the file, which is made if it is not there, and begin a change."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            ((version,),) = database.execute("PRAGMA user_version")
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA user_version = {_VERSION}")
+            elif version != _VERSION:
+                raise UsageError(f"The history of runs, {self.path}, is of another version of zfsync: move it away.")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+
+def _cut(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value[:MAX_MESSAGE_CHARS] if isinstance(value, str) else value for value in values)

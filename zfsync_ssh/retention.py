@@ -1,0 +1,221 @@
+"""The names and classes of the snapshots that zfsync takes, which is due, and which are to go. Pure.
+
+A name is the UTC minute and the letter of a class, as the original zfsync wrote it: ``20210127-0636_M``. A snapshot has
+the highest class that is due when it is taken. The letters:
+
+======== ========== ==============================================================================================
+letter   class      due
+======== ========== ==============================================================================================
+``M``    minutely   in every minute, that is with every run
+``H``    hourly     in every hour
+``D``    daily      on every day
+``W``    weekly     in every ISO week, which begins on Monday
+``N``    monthly    in every month (``M`` is taken)
+``Y``    yearly     in every year
+``S``    secondly   never: the original's fourth class, kept for what it left; names tell no seconds
+======== ========== ==============================================================================================
+
+A clock may jump. So age is a matter of ``createtxg``, which only ever grows, and not of the time in the name: what is
+newest is known whatever the clock said. Times here have no zone: they are in the one that the names are written in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
+
+from .dataset import Snapshot
+from .units import parse_span, span_words
+
+_NAME = re.compile(r"([0-9]{8}-[0-9]{4})_([SMHDWNY])(?:\.([1-9][0-9]{0,19}))?")
+_TIME = "%Y%m%d-%H%M"
+MAX_COUNT = 10**6
+
+
+class Class(Enum):
+    """The class of a snapshot, lowest first; the value is its letter."""
+
+    SECONDLY = "S"
+    MINUTELY = "M"
+    HOURLY = "H"
+    DAILY = "D"
+    WEEKLY = "W"
+    MONTHLY = "N"
+    YEARLY = "Y"
+
+    @property
+    def word(self) -> str:
+        """As ``--keep`` has it."""
+        return self.name.lower()
+
+
+_RANK = {kind: rank for rank, kind in enumerate(Class)}
+_PERIOD: Mapping[Class, Callable[[datetime], object]] = {
+    Class.MINUTELY: lambda time: time.replace(second=0, microsecond=0),
+    Class.HOURLY: lambda time: time.replace(minute=0, second=0, microsecond=0),
+    Class.DAILY: lambda time: time.date(),
+    Class.WEEKLY: lambda time: time.isocalendar()[:2],
+    Class.MONTHLY: lambda time: (time.year, time.month),
+    Class.YEARLY: lambda time: time.year,
+}
+"""In which period a time lies. A class is due once in each."""
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Name:
+    """What a snapshot's name tells. ``repeat`` is not 0 when the clock came to this minute, or a later one, before."""
+
+    time: datetime
+    repeat: int
+    letter: str
+
+    def __str__(self) -> str:
+        return f"{self.time:%Y%m%d-%H%M}_{self.letter}{f'.{self.repeat}' if self.repeat else ''}"
+
+    @property
+    def kind(self) -> Class:
+        """The class."""
+        return Class(self.letter)
+
+
+@lru_cache(maxsize=4096)  # the datasets of a tree have the same names
+def parse_name(name: str) -> Name | None:
+    """What ``name`` tells, or None: then the snapshot is not ours."""
+    found = _NAME.fullmatch(name)
+    if not found:
+        return None
+    try:
+        time = datetime.strptime(found[1], _TIME)
+    except ValueError:
+        return None
+    parsed = Name(time, int(found[3] or 0), found[2])
+    return parsed if str(parsed) == name else None
+
+
+def name_for(now: datetime, kind: Class, snapshots: Iterable[Snapshot], known: Iterable[str] = ()) -> str:
+    """A name that no snapshot has or has had, for one of this class to be taken at ``now``.
+
+    When this minute, or a later one, has been used - the clock went back, or this is the second run in a minute - the
+    name goes on with the createtxg of the newest snapshot, which no earlier name can have got. ``known`` are names that
+    are no longer in ``snapshots`` but may be at a target: of bookmarks, of the history of runs.
+    """
+    minute = now.replace(second=0, microsecond=0)
+    txg, taken = 1, set(known)
+    for snapshot in snapshots:
+        txg = max(txg, snapshot.createtxg)
+        taken.add(snapshot.name)
+    name = Name(minute, 0 if all(_time(name) < minute for name in taken) else txg, kind.value)
+    while str(name) in taken:  # the newest one was destroyed since that name was made
+        name = replace(name, repeat=name.repeat + 1)
+    return str(name)
+
+
+def _time(name: str) -> datetime:
+    parsed = parse_name(name)
+    return parsed.time if parsed else datetime.min
+
+
+# ---- what is kept ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What is to stay: so many of each class, everything within a span, and never fewer than ``at_least``.
+
+    A class that is not among ``counts`` keeps none; but ``S``, which zfsync itself never takes, is then left alone.
+    """
+
+    counts: Mapping[Class, int]
+    within: timedelta = timedelta(0)
+    at_least: int = 0
+
+    def __str__(self) -> str:
+        words = [f"{kind.word}={count}" for kind, count in self.counts.items()]
+        if self.within:
+            words.append(f"within={span_words(self.within).replace(' ', '')}")
+        return ",".join(words)
+
+    @property
+    def classes(self) -> tuple[Class, ...]:
+        """Those of which there are to be snapshots, highest first."""
+        return tuple(kind for kind in reversed(Class) if kind in _PERIOD and self.counts.get(kind))
+
+
+def parse_keep(text: str, at_least: int = 0) -> Keep:
+    """``minutely=4,hourly=24,daily=30,within=48h`` -> what to keep; `ValueError`, a clause, for what is none."""
+    counts: dict[Class, int] = {}
+    within = timedelta(0)
+    words = {kind.word: kind for kind in Class}
+    seen: set[str] = set()
+    for part in text.split(","):
+        word, equals, value = (piece.strip() for piece in part.partition("="))
+        if word in seen:
+            raise ValueError(f"{word} is in it twice")
+        seen.add(word)
+        if not equals or (word not in words and word != "within"):
+            raise ValueError(f"{part.strip()!r} is not one of {', '.join(words)} or within, each with =")
+        if word == "within":
+            within = parse_span(value)
+        elif not re.fullmatch(r"[0-9]{1,7}", value) or int(value) > MAX_COUNT:
+            raise ValueError(f"{word}={value} has to be a number from 0 to {MAX_COUNT}")
+        else:
+            counts[words[word]] = int(value)
+    if not any(counts.values()) and not within:
+        raise ValueError("it keeps nothing: give some class a count, as in daily=30")
+    if at_least < 0:
+        raise ValueError(f"a floor of {at_least} is none")
+    ordered = {kind: counts[kind] for kind in Class if kind in counts}
+    return Keep(MappingProxyType(ordered), within, at_least)
+
+
+def due(now: datetime, keep: Keep, snapshots: Sequence[Snapshot]) -> Class | None:
+    """The highest class of which a snapshot is due, or None when none is.
+
+    One is due that has none yet, of itself or a higher class, in the current period; so a clock that is set back over
+    an hour, or jumps to and fro, never makes a second hourly one, which would push out an older one. The lowest class
+    is due with each new period of the clock even so: while the clock repeats an hour, snapshots go on.
+    """
+    ours = sorted(_ours(snapshots), key=lambda entry: entry[0].createtxg)
+    for kind in keep.classes:
+        period = _PERIOD[kind]
+        serving = [name for _, name in ours if _RANK[name.kind] >= _RANK[kind]]
+        if kind is keep.classes[-1]:
+            serving = serving[-1:]
+        if not any(period(name.time) == period(now) for name in serving):
+            return kind
+    return None
+
+
+def to_prune(
+    now: datetime, keep: Keep, snapshots: Sequence[Snapshot], spared: Collection[int] = frozenset()
+) -> tuple[Snapshot, ...]:
+    """Those of one dataset's snapshots that are to go, oldest first.
+
+    ``spared`` are the GUIDs of those that stay whatever ``keep`` says: held ones, the newest common with each target.
+    What is not ours by its name stays as well. When the clock went back, a snapshot from the future is within any span.
+    """
+    ours = sorted(_ours(snapshots), key=lambda entry: entry[0].createtxg, reverse=True)
+    left = dict(keep.counts)
+    gone = []
+    for position, (snapshot, name) in enumerate(ours):
+        left[name.kind] = left.get(name.kind, 0) - 1
+        counted = left[name.kind] >= 0 or (name.kind not in _PERIOD and name.kind not in keep.counts)
+        recent = now - name.time <= keep.within if keep.within else False
+        if not (counted or recent or position < keep.at_least or snapshot.guid in spared):
+            gone.append(snapshot)
+    return tuple(reversed(gone))
+
+
+def _ours(snapshots: Iterable[Snapshot]) -> Iterable[tuple[Snapshot, Name]]:
+    for snapshot in snapshots:
+        name = parse_name(snapshot.name)
+        if name is not None:
+            yield snapshot, name

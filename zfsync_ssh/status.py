@@ -1,0 +1,221 @@
+"""How well a job does: for each dataset and target, up to when the target has everything, and a verdict. Pure.
+
+A dataset of which the target has the source's newest snapshot is as good as at the end of the last run that was well,
+for that run saw to it; else it is as good as the newest snapshot there. So a job that takes no snapshots of what nobody
+writes to is not late, and one that has stopped running is, soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+
+from .dataset import Inventory
+from .decision import newest_common
+from .history import DatasetRun, Run
+from .retention import parse_name
+from .units import span_words
+
+
+class Verdict(IntEnum):
+    """As monitoring plugins end: the value is the exit code."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found out of a job: its history, and both sides' listings where they could be had."""
+
+    job: str
+    targets: tuple[str, ...]
+    """As the user names them: ``host:dataset``."""
+    runs: Sequence[Run] = ()
+    """Newest first."""
+    datasets: Sequence[DatasetRun] = ()
+    source: Inventory | None = None
+    there: Mapping[str, Inventory] = field(default_factory=dict)
+    """By target."""
+    local_time: bool = False
+    """The names of snapshots are in local time."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetStatus:
+    """One dataset and one target."""
+
+    job: str
+    target: str
+    dataset: str
+    source_newest: str = ""
+    target_newest: str = ""
+    """The newest that both have."""
+    behind: int | None = None
+    """Snapshots that the target lacks; None when that is not known."""
+    good_until: datetime | None = None
+    """The target has all that the source had then; None when it has nothing, or that is not known."""
+    bytes: int = 0
+    partial: bool = False
+    """A receive was cut off there, and can be resumed."""
+    failure: str = ""
+    """Of the last run."""
+
+    def age(self, now: datetime) -> timedelta | None:
+        """How old what the target has is."""
+        return None if self.good_until is None else max(timedelta(0), now - self.good_until)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """One target of a job: its last run, how many failed since one was well, and its datasets."""
+
+    job: str
+    target: str
+    last: Run | None
+    last_success: datetime | None
+    failures: int
+    datasets: tuple[DatasetStatus, ...]
+
+
+# ---- what is the case ------------------------------------------------------------------------------------------------
+
+
+def status_of(seen: Seen) -> tuple[TargetStatus, ...]:
+    """How a job does, for each of its targets."""
+    return tuple(_target(seen, target) for target in seen.targets)
+
+
+def _target(seen: Seen, target: str) -> TargetStatus:
+    runs = [run for run in seen.runs if run.target == target]
+    failures = next((number for number, run in enumerate(runs) if run.exit_code == 0), len(runs))
+    success = _moment(runs[failures].ended) if failures < len(runs) else None
+    return TargetStatus(
+        seen.job, target, runs[0] if runs else None, success, failures, tuple(_datasets(seen, target, success))
+    )
+
+
+def _datasets(seen: Seen, target: str, success: datetime | None) -> Iterator[DatasetStatus]:
+    past = {row.dataset: row for row in seen.datasets if row.target == target}
+    there = seen.there.get(target)
+    if seen.source is None or there is None:
+        yield from (_remembered(seen, row) for row in past.values())
+        return
+    for child, source in seen.source.datasets.items():
+        known = there.datasets.get(child) or there.buffered.get(child)
+        last = past.get(source.name)
+        common = newest_common(source.snapshots, known.snapshots) if known else None
+        behind = len(source.snapshots) - 1 - source.snapshots.index(common) if common else len(source.snapshots)
+        moments = [_time_of(common.name, seen.local_time) if common else None]
+        if last is None:
+            moments.append(success if not behind else None)
+        elif not last.failed and (not behind or (common and common.name == last.target_newest)):
+            moments.append(_moment(last.ended))  # what that run brought is there still
+        yield DatasetStatus(
+            seen.job,
+            target,
+            source.name,
+            source.newest.name if source.newest else "",
+            common.name if common else "",
+            behind,
+            max((moment for moment in moments if moment is not None), default=None),
+            last.bytes if last else 0,
+            bool(known and known.token),
+            last.message if last and last.failed else "",
+        )
+
+
+def _remembered(seen: Seen, row: DatasetRun) -> DatasetStatus:
+    moment = _moment(row.ended) if not row.failed else _time_of(row.target_newest, seen.local_time)
+    return DatasetStatus(
+        seen.job,
+        row.target,
+        row.dataset,
+        row.source_newest,
+        row.target_newest,
+        good_until=moment,
+        bytes=row.bytes,
+        failure=row.message if row.failed else "",
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _time_of(snapshot: str, local: bool) -> datetime | None:
+    name = parse_name(snapshot)
+    if name is None:
+        return None
+    return name.time.astimezone(UTC) if local else name.time.replace(tzinfo=UTC)
+
+
+# ---- what to say of it -----------------------------------------------------------------------------------------------
+
+
+def verdict(
+    targets: Sequence[TargetStatus], now: datetime, *, warn: timedelta | None = None, crit: timedelta | None = None
+) -> tuple[Verdict, str]:
+    """The verdict on these, and its line. Without limits it is about failures, with them about age alone.
+
+    So a connection that fails once, in a job that runs each minute, wakes nobody before what is there gets old.
+    """
+    if not targets or not any(target.last or target.datasets for target in targets):
+        return Verdict.UNKNOWN, "ZFSYNC UNKNOWN: no run is known yet"
+    found = [entry for target in targets for entry in _judge(target, now, warn, crit)]
+    worst = max((level for level, _, _ in found), key=_SEVERITY.index, default=Verdict.OK)
+    told = [words for level, _, words in found if level is worst]
+    count = sum(len(target.datasets) for target in targets)
+    ages = [age for _, age, _ in found if age is not None]
+    if worst is Verdict.OK:
+        line = f"{count} dataset{'s' * (count != 1)} up to date"
+        line += f", none older than {span_words(max(ages))}" if ages else ""
+    else:
+        line = told[0] + (f"; {len(told) - 1} more" if len(told) > 1 else "")
+    limits = ";".join(str(int(limit.total_seconds())) if limit else "" for limit in (warn, crit))
+    oldest = f" | oldest={int(max(ages).total_seconds())}s;{limits}" if ages else ""
+    return worst, f"ZFSYNC {worst.name}: {line.replace('|', '/')}{oldest}"
+
+
+_SEVERITY = (Verdict.OK, Verdict.UNKNOWN, Verdict.WARNING, Verdict.CRITICAL)
+
+
+def _judge(
+    target: TargetStatus, now: datetime, warn: timedelta | None, crit: timedelta | None
+) -> Iterator[tuple[Verdict, timedelta | None, str]]:
+    where = f"{target.job} to {target.target}"
+    failed = target.last is not None and target.last.exit_code != 0
+    if not target.datasets:
+        age = now - target.last_success if target.last_success else None
+        reason = f": {target.last.message}" if target.last and target.last.message else ""
+        yield _level(age, failed, warn, crit), age, f"{where}: {_age_words(age)}{reason}"
+    for dataset in target.datasets:
+        age = dataset.age(now)
+        if not dataset.source_newest and dataset.behind == 0:
+            yield Verdict.OK, None, ""  # it has no snapshot, so there is nothing that the target could have
+            continue
+        reason = dataset.failure or (target.last.message if failed and target.last else "")
+        because = f": {reason}" if reason else ""
+        yield (
+            _level(age, bool(dataset.failure), warn, crit),
+            age,
+            f"{where}: {dataset.dataset}: {_age_words(age)}{because}",
+        )
+    if failed and not (warn or crit) and target.last:
+        yield Verdict.CRITICAL, None, f"{where}: {target.last.message or f'exit code {target.last.exit_code}'}"
+
+
+def _level(age: timedelta | None, failed: bool, warn: timedelta | None, crit: timedelta | None) -> Verdict:
+    if not (warn or crit):
+        return Verdict.CRITICAL if failed else Verdict.UNKNOWN if age is None else Verdict.OK
+    if age is None or (crit and age > crit):
+        return Verdict.CRITICAL if crit else Verdict.WARNING
+    return Verdict.WARNING if warn and age > warn else Verdict.OK
+
+
+def _age_words(age: timedelta | None) -> str:
+    return "nothing is known to be there" if age is None else f"what is there is {span_words(age)} old"
