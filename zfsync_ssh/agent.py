@@ -180,7 +180,7 @@ class AgentClient:
         answer = await self._listing(question, parser.feed)
         if not answer.ok:
             raise ZfsError(_cannot_list(self.host, root, answer), answer.code)
-        return parser.finish(answer.ancestors, answer.available)
+        return parser.finish(answer.ancestors, answer.available, answer.encrypted)
 
     async def query(self, kind: str, names: Sequence[str]) -> list[str]:
         """The lines that a kind of `zfsync_ssh.zfs.QUERIES` has for ``names``, each a child or ``CHILD@NAME``."""

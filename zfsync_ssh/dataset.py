@@ -111,7 +111,7 @@ class Inventory:
     likewise by the child that they will be.
     """
 
-    __slots__ = ("ancestors", "available", "buffer", "buffered", "datasets", "root")
+    __slots__ = ("ancestors", "available", "buffer", "buffered", "datasets", "encrypted", "root")
 
     def __init__(
         self,
@@ -121,6 +121,7 @@ class Inventory:
         buffer: Optional[Dataset] = None,
         ancestors: Tuple[str, ...] = (),
         available: int = 0,
+        encrypted: bool = False,
     ) -> None:
         self.root = root
         self.datasets = datasets
@@ -131,6 +132,8 @@ class Inventory:
         """Those datasets above ``root`` that exist; only filled in when ``root`` itself does not."""
         self.available = available
         """Bytes that the last of ``ancestors`` may still take."""
+        self.encrypted = encrypted
+        """Whether the last of ``ancestors`` is encrypted."""
 
     def __contains__(self, child: str) -> bool:
         return child in self.datasets

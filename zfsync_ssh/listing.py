@@ -117,7 +117,7 @@ class InventoryParser:
             # Recursive snapshots have one name in every dataset: keep it once.
             rows.snapshots.append(Snapshot(sys.intern(short), int(guid), int(createtxg), 0, *map(int, creation)))
 
-    def finish(self, ancestors: Tuple[str, ...] = (), available: int = 0) -> Inventory:
+    def finish(self, ancestors: Tuple[str, ...] = (), available: int = 0, encrypted: bool = False) -> Inventory:
         """The inventory of all lines fed. A snapshot whose dataset is in no line has gone meanwhile."""
         late, self._late = self._late, []
         for line in late:
@@ -139,7 +139,7 @@ class InventoryParser:
                 child = child_of(self._root, name)
                 if child is not None:
                     datasets[child] = dataset
-        return Inventory(self._root, datasets, buffered, buffer, ancestors, available)
+        return Inventory(self._root, datasets, buffered, buffer, ancestors, available, encrypted)
 
 
 def _unset(values: List[str]) -> Iterator[str]:

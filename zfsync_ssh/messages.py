@@ -208,7 +208,8 @@ class Output(NamedTuple):
 class Listed(NamedTuple):
     """The end of an inventory, a query or a batch, whose ``code`` is ``end`` when there will be no more.
 
-    When the root does not exist: ``ancestors`` above it do, and the last of them may still take ``available`` bytes.
+    When the root does not exist: ``ancestors`` above it do, of which the last may still take ``available`` bytes and is
+    ``encrypted`` or not.
     """
 
     ok: bool
@@ -216,6 +217,7 @@ class Listed(NamedTuple):
     message: str = ""
     ancestors: Tuple[str, ...] = ()
     available: int = 0
+    encrypted: bool = False
 
 
 class Result(NamedTuple):

@@ -84,7 +84,6 @@ def _buffer_left(target: Inventory) -> bool:
 def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: Policy) -> Item:
     own = target.root + child
     there = target.datasets.get(child) or target.buffered.get(child)
-    root = target.datasets.get("")
     raw = dataset.encrypted and policy.raw
     state = state_of(there)
     if state.token and not policy.resume:
@@ -97,10 +96,10 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
         state,
         None,
         raw=raw,
-        flags="" if raw else _flags(there, policy),
+        flags="" if raw else _flags(there, policy, _encrypted_above(child, target)),
         stream_there=there.stream if there else "",
         newest_there=there.newest.name if there and there.newest else "",
-        in_place=bool(child and not raw and root is not None and root.encrypted),
+        in_place=bool(child and not raw and "" in target and _encrypted_above(child, target)),
     )
     if not dataset.snapshots:
         return item
@@ -127,10 +126,25 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
     return with_decision(item, decision, policy.selection)
 
 
-def _flags(there: Dataset | None, policy: Policy) -> str:
-    """The flags of `zfs send`: those that the copy was begun with, else the policy's."""
+def _flags(there: Dataset | None, policy: Policy, encrypted: bool) -> str:
+    """The flags of `zfs send`: those that the copy was begun with, else the policy's.
+
+    Embedded data cannot be received below an ``encrypted`` dataset.
+    """
     pinned = there.stream if there is not None and there.snapshots else ""
-    return policy.flags if pinned in ("", "raw") else pinned.replace("none", "")
+    if pinned in ("", "raw"):
+        return policy.flags.replace("e", "") if encrypted else policy.flags
+    return pinned.replace("none", "")
+
+
+def _encrypted_above(child: str, target: Inventory) -> bool:
+    """Whether a dataset that is made as ``child`` takes its encryption from the one above it."""
+    above = parent_of(child)
+    while above is not None and above not in target.datasets:
+        above = parent_of(above)
+    if above is None:
+        return target.encrypted or ("" in target and target.datasets[""].encrypted)
+    return target.datasets[above].encrypted
 
 
 def _mixed(item: Item, there: Dataset, host: Host) -> str:

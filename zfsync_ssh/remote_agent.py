@@ -20,7 +20,7 @@ from .conversation import Conversation, Gone
 from .dataset import ancestors_of, check_name, pool_of
 from .errors import ProtocolError, RemoteProtocolError, UsageError
 from .holds import lock_name
-from .listing import listing_problem, missing, parse_numbers
+from .listing import listing_problem, missing
 from .lock import Lock
 from .messages import (
     PROTOCOL,
@@ -189,8 +189,13 @@ class Agent:
             return Listed(False, zfs.classify(problem), zfs.reason(problem))
         if target.root not in missing(listing.stderr):
             return Listed(True)
-        above = parse_numbers(target.zfs(zfs.list_existing(ancestors_of(target.root))).stdout)
-        return Listed(True, ancestors=tuple(above), available=list(above.values())[-1] if above else 0)
+        listed = target.zfs(zfs.list_existing(ancestors_of(target.root))).stdout.splitlines()
+        above = [line.split("\t") for line in listed]
+        if not above:
+            return Listed(True)
+        _, available, encryption = above[-1]
+        ancestors = tuple(name for name, _, _ in above)
+        return Listed(True, "", "", ancestors, int(available), encryption not in ("-", "off"))
 
     def _query(self, message: Query) -> Listed:
         """What is missing in the answer has gone meanwhile."""

@@ -84,8 +84,8 @@ def list_snapshots(roots: Sequence[str], recursive: bool = True, creation: bool 
 
 
 def list_existing(names: Iterable[str]) -> Tuple[str, ...]:
-    """Which of ``names`` exist, and how many bytes each may still take."""
-    return ("list", "-Hp", "-d0", "-t", "filesystem,volume", "-o", "name,available", *names)
+    """Which of ``names`` exist, how many bytes each may still take, and whether it is encrypted."""
+    return ("list", "-Hp", "-d0", "-t", "filesystem,volume", "-o", "name,available,encryption", *names)
 
 
 def list_written(snapshots: Iterable[str]) -> Tuple[str, ...]:
