@@ -153,8 +153,8 @@ class LibDriver:
 
     def send(self, stream: Stream, fd: int) -> Optional[Failed]:
         """Write the stream of one step to ``fd``: none of the snapshots between base and end, and no token."""
-        base = (stream.dataset + stream.base).encode() if stream.base else None
-        flags = ["embedded_data", "large_blocks", "compress", *(["raw"] if stream.raw else [])]
+        base = (stream.dataset * (stream.base[0] in "@#") + stream.base).encode() if stream.base else None
+        flags = ["raw"] if stream.raw else [_FLAGS[flag] for flag in stream.flags]
         name = "%s@%s" % (stream.dataset, stream.to)
         return _one(name, lambda snapshot: self._lzc.lzc_send(snapshot, base, fd, flags))
 
@@ -185,6 +185,10 @@ class LibDriver:
             return (_refusal(batch, call) for batch in tried)
 
         return narrow(by_pool(names), attempt, fine)
+
+
+_FLAGS = {"L": "large_blocks", "e": "embedded_data", "c": "compress"}
+"""What the library calls those of `zfsync_ssh.zfs.STREAM_FLAGS`."""
 
 
 def _one(name: str, call: Callable[[bytes], object]) -> Optional[Failed]:

@@ -171,6 +171,13 @@ class Operations:
     def _rename(self, operation: Operation) -> Optional[Result]:
         return self._run(operation, zfs.rename(operation.name, *operation.arguments))
 
+    def _move(self, name: str, to: str, kind: str, count: int) -> Optional[Result]:
+        """Rename one of ``count`` datasets."""
+        if count < _MANY_RENAMES:
+            return self._run(Operation("rename", name), zfs.rename(name, to, kind))
+        failed = self.driver.rename(name, to, kind)
+        return Result(False, failed.code, failed.message, name) if failed else None
+
     def _park(self, operation: Operation) -> Optional[Result]:
         place, kind, name = operation.arguments
         mark = zfs.set_properties([(PATH_PROPERTY, name)], [operation.name])
@@ -256,8 +263,7 @@ class Operations:
         for move in moves:
             destination = target.root + move.child
             if move.source:
-                kind = inventory.buffered[move.child].kind
-                failed = self._run(Operation("rename", move.source), zfs.rename(move.source, destination, kind))
+                failed = self._move(move.source, destination, inventory.buffered[move.child].kind, len(moves))
                 moved += [] if failed else [destination]
             else:
                 failed = self._placeholder(Operation("placeholder", destination))
@@ -270,6 +276,9 @@ class Operations:
             target.zfs(zfs.destroy_empty(target.buffer))
         return results
 
+
+_MANY_RENAMES = 10
+"""From so many on, the driver does them: loading the library takes as long as some commands (docs/libzfs.md)."""
 
 _AT_ONCE = ("hold", "release", "bookmark", "unbookmark", "destroy-snapshot")
 """Verbs that the driver does for many names at once."""
