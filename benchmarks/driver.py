@@ -169,7 +169,10 @@ def measure_streams(root: str, lib: libzfs.LibDriver) -> None:
     for name in "12":
         Path(f"/{source}/{name}").write_bytes(os.urandom(8 << 10))
         sh("zfs", "snapshot", f"{source}@{name}")
-    steps = {"full": zfs.Stream(source, "1"), "incremental": zfs.Stream(source, "2", "@1", single=True)}
+    steps = {
+        "full": zfs.Stream(source, "1", flags=zfs.STREAM_FLAGS),
+        "incremental": zfs.Stream(source, "2", "@1", single=True, flags=zfs.STREAM_FLAGS),
+    }
     streams: dict[str, bytes] = {}
     header("ms, one step", "bytes", "`zfs send`", "library", "`zfs receive`", "library")
     times: dict[tuple[str, str, str], list[float]] = {}

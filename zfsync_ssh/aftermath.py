@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from itertools import groupby
 
 from .agent import AgentClient
 from .bookmarks import bookmark_operations
-from .dataset import Dataset, Snapshot
+from .dataset import Snapshot
 from .decision import UPTODATE
 from .dispatch import Dispatch
 from .endpoint import Endpoint
@@ -71,7 +70,7 @@ class Aftermath:
         """All that is done once everything is in its place."""
         arrived = [item for item in made.plan.items if self._arrived(item)]
         if not self._dry_run:
-            await self._promote(control, made.asides, arrived)
+            await self._promote(control, arrived)
             await self._bookmark(arrived)
         if self._policy.inherit_encryption_root:
             await self._inherit_keys(control, made, arrived)
@@ -87,9 +86,9 @@ class Aftermath:
 
     # -- at both ends --
 
-    async def _promote(self, control: AgentClient, asides: Mapping[str, Dataset], arrived: list[Item]) -> None:
+    async def _promote(self, control: AgentClient, arrived: list[Item]) -> None:
         """Copies that began as clones of what was set aside own the snapshots from now on, so that that one can go."""
-        names = [item.target for item in arrived if item.child in asides and item.steps]
+        names = [item.target for item in arrived if item.steps and item.origin and item.origin.child is None]
         for result in await control.apply([Operation("promote", name) for name in names]):
             if not result.ok:
                 what = f"{self._target.host.at(result.name)} stays a clone of what was set aside"

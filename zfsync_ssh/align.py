@@ -188,7 +188,8 @@ def settle_divergence(
     changes: list[Change] = []
     if policy.on_divergence is Divergence.FAIL:
         return changes
-    for child, dataset in source.datasets.items():
+    # What is below first: one that was set aside stays below its parent, also when that is set aside in its turn.
+    for child, dataset in sorted(source.datasets.items(), key=lambda pair: pair[0].split("/"), reverse=True):
         there = target.datasets.get(child)
         if there is None or not dataset.snapshots or not has_diverged(dataset, there):
             continue
@@ -229,6 +230,9 @@ def _set_aside(child: str, target: Target, common: Snapshot | None, host: Host, 
     operations = [operation for other in target.children(child) for operation in target.park(other, other)]
     operations.append(Operation("aside", there.name, (name, there.kind)))
     del target.datasets[child]
+    for below, aside in target.asides.items():
+        if aside.name.startswith(there.name + "/"):
+            target.asides[below] = aside._replace(name=name + aside.name[len(there.name) :])
     if common is not None:
         target.asides[child] = there._replace(name=name)
     words = f"is set aside as {host.at(name)}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
 
 from .dataset import Bookmark, Dataset, Snapshot
-from .resume import BadToken, parse_token
+from .resume import BadToken, ResumeToken, parse_token
 
 NEW = "NEW"
 """The target does not have the dataset: a full stream makes it."""
@@ -70,19 +70,21 @@ def decide(
     target: TargetState,
     raw: bool = False,
     origin: int = 0,
+    flags: str = "",
 ) -> Decision:
     """Compare the source's snapshots, oldest first and at least one, with the target.
 
     ``raw`` tells that the source is encrypted and its streams go raw: a partial receive that did not is never resumed,
     for `zfs send -t` would send what is in it in clear. ``origin`` is the GUID of a snapshot at the target of which a
-    dataset that is not there can become a clone.
+    dataset that is not there can become a clone. ``flags`` are those of `zfs send` that its streams have: a partial
+    receive of others is not resumed, for `zfs send -t` goes on with those that it was begun with.
 
     The base is always the target's newest snapshot: a stream from an older one would not be received without
     rolling the target back, which is never done unasked.
     """
     positions = {snapshot.guid: index for index, snapshot in enumerate(snapshots)}
     if target.token:
-        if _resumable(target, positions, raw, origin):
+        if _resumable(target, positions, (raw, flags), origin):
             return Decision(RESUME, target.newest, target.token)
         discard = True
     else:
@@ -117,11 +119,16 @@ def same_name_other_guid(source: Sequence[Snapshot], target: Sequence[Snapshot])
     return tuple(other for other in target if guids.get(other.name, other.guid) != other.guid)
 
 
-def _resumable(target: TargetState, positions: Dict[int, int], raw: bool, origin: int) -> bool:
+def _resumable(target: TargetState, positions: Dict[int, int], kind: Tuple[bool, str], origin: int) -> bool:
     try:
         token = parse_token(target.token)
     except BadToken:
         return False
     # The base of a partial receive is the newest snapshot, or a clone's origin: else the receive would not have begun.
     base = target.newest or (token.from_guid and origin)
-    return token.raw == raw and token.to_guid in positions and token.from_guid == base
+    return _of_kind(token, *kind) and token.to_guid in positions and token.from_guid == base
+
+
+def _of_kind(token: ResumeToken, raw: bool, flags: str) -> bool:
+    """Whether the stream was of this kind, as far as it tells: a flag that it made no use of is not in its token."""
+    return token.raw == raw and (raw or set(token.flags) <= set(flags))

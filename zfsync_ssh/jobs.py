@@ -10,7 +10,7 @@ from .comparison import compare_inventories
 from .concurrency import both
 from .endpoint import Endpoint
 from .errors import EXIT_INTERRUPTED, EXIT_OK, DatasetError, ZfsError, ZfsyncError
-from .events import Changed, Ended, Finished, Observer, Outcome, Started, Status
+from .events import Changed, Ended, Finished, Notice, Observer, Outcome, Started, Status
 from .holds import parse_tag
 from .listing import parse_numbers
 from .messages import CleanBuffer, Operation
@@ -78,21 +78,18 @@ async def show_holds(source: Endpoint, release: bool, observe: Observer) -> int:
 
     It is that of a failed dataset when there are stale holds, and they are not released.
     """
-    started = time.monotonic()
     where = str(source)
-    observe(Started(where, where, False))
-    code, message = ZfsyncError.exit_code, ""
+    code = EXIT_OK
     try:
         client, _ = await source.open()
         counts = parse_numbers("\n".join(await client.query("hold-counts", [""])))
         held = [name[len(source.root) :] for name, count in counts.items() if count]
         rows = [line.split("\t") for line in (await client.query("holds", held) if held else ())]
         tags = collections.Counter(row[1] for row in rows if len(row) > 1)
-        code = EXIT_OK
-        for text, count in sorted(tags.items()):
-            tag = parse_tag(text)
-            if tag is None:
-                continue  # somebody else's
+        ours = [(tag, text, count) for text, count in sorted(tags.items()) if (tag := parse_tag(text)) is not None]
+        if not ours:
+            observe(Notice(f"No snapshot of {where} is held by a run."))
+        for tag, text, count in ours:
             (alive,) = await client.apply([Operation("alive", source.root, (tag.run,))])
             words = f"has {count} snapshots held for {tag.target} by run {tag.run}, which is "
             if alive.ok:
@@ -104,10 +101,6 @@ async def show_holds(source: Endpoint, release: bool, observe: Observer) -> int:
                 (done,) = await client.apply([Operation("let-go", source.root, (text,))])
                 observe(Changed(where, words + "gone: let go", problem=done.message))
                 code = code if done.ok else DatasetError.exit_code
-    except ZfsyncError as error:
-        code, message = error.exit_code, str(error)
-        raise
     finally:
         await source.close()
-        observe(Ended.of((), time.monotonic() - started, code, message))
     return code

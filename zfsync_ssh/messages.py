@@ -91,6 +91,7 @@ class Sync(NamedTuple):
     raw: bool = False
     origin: str = ""
     origin_guid: int = 0
+    flags: str = ""
     properties: Tuple[str, ...] = ()
     excluded: Tuple[str, ...] = ()
 

@@ -27,7 +27,7 @@ def with_origins(
             origin = _aside_origin(item, asides) or _clone_origin(item, by_child, source, target)
             if origin is not None:
                 item = replace(item, origin=origin)
-                decision = decide(item.source.snapshots, (), item.state, item.raw, origin.guid)
+                decision = decide(item.source.snapshots, (), item.state, item.raw, origin.guid, item.flags)
                 item = with_decision(item, decision, policy.selection)
         made.append(item)
     return made
@@ -35,7 +35,8 @@ def with_origins(
 
 def _aside_origin(item: Item, asides: Mapping[str, Dataset]) -> Origin | None:
     aside = asides.get(item.child)
-    common = newest_common(item.source.snapshots, aside.snapshots) if aside is not None else None
+    # Not the newest of all: a clone of that would have no snapshot of its own, and nothing could be sent that makes it.
+    common = newest_common(item.source.snapshots[:-1], aside.snapshots) if aside is not None else None
     if aside is None or common is None:
         return None
     there = next(snapshot for snapshot in aside.snapshots if snapshot.guid == common.guid)

@@ -111,7 +111,7 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
             problem=f"{host.at(own)} with its longest snapshot name would have {len(own) + 1 + longest} characters, "
             f"and ZFS allows {MAX_NAME_CHARS}: choose a shorter target.",
         )
-    decision = decide(dataset.snapshots, dataset.bookmarks, item.state, raw)
+    decision = decide(dataset.snapshots, dataset.bookmarks, item.state, raw, flags=item.flags)
     if decision.kind == REFUSED:
         assert there is not None  # nothing is refused where nothing is
         return replace(item, decision=decision, code="diverged", problem=describe(dataset, there, host))
@@ -131,7 +131,7 @@ def _flags(there: Dataset | None, policy: Policy, encrypted: bool) -> str:
 
     Embedded data cannot be received below an ``encrypted`` dataset.
     """
-    pinned = there.stream if there is not None and there.snapshots else ""
+    pinned = there.stream if there is not None and (there.snapshots or there.token) else ""
     if pinned in ("", "raw"):
         return policy.flags.replace("e", "") if encrypted else policy.flags
     return pinned.replace("none", "")

@@ -59,7 +59,9 @@ class Receiving:
             raise RemoteProtocolError("received a Sync of a child that is none")
         if not sync.snapshots:
             raise RemoteProtocolError("received a Sync without snapshots")
-        decision = decide(sync.snapshots, sync.bookmarks, state, sync.raw, sync.origin_guid if sync.origin else 0)
+        decision = decide(
+            sync.snapshots, sync.bookmarks, state, sync.raw, sync.origin_guid if sync.origin else 0, sync.flags
+        )
         self._step = _Step(sync, decision, name, state.placeholder)
         return Answer(sync.child, decision, name)
 

@@ -33,6 +33,8 @@ class ResumeToken(NamedTuple):
     received: int
     """Bytes that have arrived."""
     raw: bool
+    flags: str = ""
+    """Of `zfs send`: those of ``Lec`` that its stream makes use of."""
 
 
 def parse_token(text: str) -> ResumeToken:
@@ -56,7 +58,11 @@ def parse_token(text: str) -> ResumeToken:
     from_guid, received = values.get("fromguid", 0), values.get("bytes", 0)
     if not isinstance(from_guid, int) or not isinstance(received, int):
         raise BadToken("its numbers are no numbers")
-    return ResumeToken(to_name, to_guid, from_guid, received, bool(values.get("rawok")))
+    flags = "".join(flag for flag, name in _FLAGS if values.get(name))
+    return ResumeToken(to_name, to_guid, from_guid, received, bool(values.get("rawok")), flags)
+
+
+_FLAGS = (("L", "largeblockok"), ("e", "embedok"), ("c", "compressok"))
 
 
 def _nvlist(data: bytes) -> Dict[str, Union[int, str, bool]]:

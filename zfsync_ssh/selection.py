@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from .dataset import Inventory, Snapshot
+from .dataset import Dataset, Inventory, Snapshot
 from .errors import UsageError
 
 
@@ -30,7 +30,7 @@ class Selection:
     since: float = 0.0
     """Only snapshots that were made then, in seconds since 1970, or later. The inventory has to tell the times."""
     until: str = ""
-    """Only snapshots up to the one of this name; none of a dataset that has not got it."""
+    """As if there were no snapshots after the one of this name; and none of a dataset that has not got it."""
 
     def __post_init__(self) -> None:
         """`UsageError` for a pattern that is none."""
@@ -47,9 +47,19 @@ class Selection:
     def datasets(self, source: Inventory) -> Inventory:
         """The part of a source's tree that takes part; the user property ``zfsync:exclude=on`` counts as well."""
         taken = {
-            child: dataset for child, dataset in source.datasets.items() if not dataset.excluded and self.takes(child)
+            child: self._up_to(dataset)
+            for child, dataset in source.datasets.items()
+            if not dataset.excluded and self.takes(child)
         }
         return Inventory(source.root, taken)
+
+    def _up_to(self, dataset: Dataset) -> Dataset:
+        """``dataset`` as it was when the snapshot `until` was its newest."""
+        if not self.until:
+            return dataset
+        names = [snapshot.name for snapshot in dataset.snapshots]
+        end = names.index(self.until) + 1 if self.until in names else 0
+        return dataset._replace(snapshots=dataset.snapshots[:end], bookmarks=())
 
     def wanted(self, snapshots: Sequence[Snapshot]) -> list[bool]:
         """Which of a dataset's snapshots, oldest first, are to be sent."""
@@ -60,9 +70,6 @@ class Selection:
         ]
         if self.since:
             taken = [took and snapshot.creation >= self.since for took, snapshot in zip(taken, snapshots, strict=True)]
-        if self.until:
-            end = next((index for index, snapshot in enumerate(snapshots) if snapshot.name == self.until), -1)
-            taken = [took and index <= end for index, took in enumerate(taken)]
         limit = self.latest if self.intermediates else 1
         if limit:
             newest = set([index for index, took in enumerate(taken) if took][-limit:])

@@ -73,7 +73,7 @@ def _steps(
 def without_origin(item: Item, policy: Policy) -> Item:
     """The item in full, because its origin did not arrive."""
     state = item.state._replace(token=UNWANTED if item.state.token else "")
-    decision = decide(item.source.snapshots, (), state, item.raw)
+    decision = decide(item.source.snapshots, (), state, item.raw, flags=item.flags)
     return with_decision(replace(item, origin=None, state=state), decision, policy.selection)
 
 

@@ -275,6 +275,7 @@ def _question(item: Item, place: str, known: TargetState | None) -> Sync:
         item.raw,
         item.origin.at if item.origin else "",
         item.origin.guid if item.origin else 0,
+        item.flags,
         item.properties,
         item.excluded,
     )

@@ -414,7 +414,12 @@ def guids(place: Place, child: str) -> list[str]:
 def test_the_library_sends_the_bytes_that_the_command_sends(streams: Place) -> None:
     operator = streams.operator()
     dataset = f"{streams.root}/a"
-    for stream, file in (((dataset, "1"), "full"), ((dataset, "2", "@1"), "step"), ((dataset, "1", "", True), "raw")):
+    flags = (False, "", False, "Lec")
+    for stream, file in (
+        ((dataset, "1", "", *flags), "full"),
+        ((dataset, "2", "@1", *flags), "step"),
+        ((dataset, "1", "", True), "raw"),
+    ):
         streams.machine.sh("rm -f /tmp/sent")
         assert operator.ask("send", stream, "/tmp/sent") is None
         streams.machine.sh(f"cmp /tmp/{file} /tmp/sent")

@@ -140,6 +140,15 @@ def test_the_way_back_in_one_command_that_overwrites_nothing(world: World) -> No
     names = world.sender.run(["zfs", "list", "-Hrt", "snapshot", "-o", "name", copy]).stdout.split()
     assert {name.partition("@")[2] for name in names} == {"monday"}
     world.sender.sh(f"zfs mount {copy}/a/b; test ! -e /{copy}/a/b/tuesday && touch /{copy}/a/b/writable")
+    # In place, as it was on monday: what has been there since is set aside, and nothing is lost.
+    refused = world.run([*command, there, "@monday", f"{world.source}/a/b".rpartition("/a/b")[0]])
+    assert refused.status == 3
+    assert "has @tuesday after @monday, the newest in common" in refused.err
+    run = world.run([*command, "--on-divergence", "set-aside", there, "@monday", world.source])
+    assert run.status == 0, run
+    world.sender.sh(f"zfs mount {world.source}/a/b; test ! -e /{world.source}/a/b/tuesday")
+    asides = world.sender.run(["zfs", "list", "-Hro", "name", world.source.rpartition("/")[0]]).stdout.split()
+    assert sum(".zfsync-aside-" in name.rpartition("/")[2] for name in asides) == 3
     bad = world.run([*command, there, "monday", copy])
     assert bad.status == 2
     assert "is no snapshot: give @NAME" in bad.err

@@ -12,6 +12,7 @@ from tests.unit.histories import Histories, histories
 from zfsync_ssh.dataset import Dataset
 from zfsync_ssh.decision import (
     ABSENT,
+    CLONE,
     FULL,
     INCREMENTAL,
     KINDS,
@@ -218,3 +219,31 @@ def test_the_state_is_what_decides() -> None:
     assert state_of(dataset("")) == TargetState(True)
     assert state_of(dataset("@a,1 @b,2 #c,3", token="t")) == TargetState(True, False, 2, "t")
     assert state_of(dataset("", placeholder=True)) == TargetState(True, True)
+
+
+@pytest.mark.parametrize(
+    ("begun_with", "flags", "kind"),
+    [
+        ("Lec", "Lec", RESUME),
+        ("ec", "Lec", RESUME),
+        ("", "Lec", RESUME),
+        ("Lec", "c", INCREMENTAL),
+        ("e", "Lc", INCREMENTAL),
+    ],
+)
+def test_a_partial_receive_with_flags_that_are_not_used_now_is_dropped(begun_with: str, flags: str, kind: str) -> None:
+    names = {"L": "largeblockok", "e": "embedok", "c": "compressok"}
+    values: dict[str, int | str] = {"toguid": 2, "toname": "p@b", "fromguid": 1, "bytes": 10}
+    token = make_token({**values, **{names[flag]: 1 for flag in begun_with}})
+    decision = decide(snapshots("@a,1 @b,2"), (), TargetState(True, newest=1, token=token), flags=flags)
+    assert decision.kind == kind
+    assert decision.discard == (kind == INCREMENTAL)
+
+
+def test_what_is_not_there_becomes_a_clone_where_it_can_and_a_clone_that_was_cut_off_goes_on() -> None:
+    line = snapshots("@b,2")
+    assert decide(line, (), TargetState(False), origin=1) == Decision(CLONE, 1)
+    token = make_token({"toguid": 2, "toname": "p@b", "fromguid": 1, "bytes": 10})
+    assert decide(line, (), TargetState(True, token=token), origin=1).kind == RESUME
+    assert decide(line, (), TargetState(True, token=token), origin=9) == Decision(CLONE, 9, discard=True)
+    assert decide(line, (), TargetState(True, token=token)) == Decision(NEW, discard=True)

@@ -49,7 +49,7 @@ TO_GUID, TO_NAME = nvpair("toguid", 8, struct.pack("<Q", 5)), nvpair("toname", 9
 
 
 def test_a_real_token_of_a_full_stream_is_read() -> None:
-    assert parse_token(FULL) == ResumeToken("p/a/b@1", 8370277833477533805, 0, 0x885EE0, False)
+    assert parse_token(FULL) == ResumeToken("p/a/b@1", 8370277833477533805, 0, 0x885EE0, False, "ec")
 
 
 def test_a_real_token_of_an_incremental_stream_is_read() -> None:
