@@ -98,9 +98,13 @@ class Aftermath:
         if not self._policy.bookmark:
             return
         copied = [(item.source, newest) for item in arrived if (newest := _newest(item)) is not None]
-        operations = bookmark_operations(copied, str(self._target))
-        results = await self._source.apply(operations) if operations else []
+        made, replaced = bookmark_operations(copied, str(self._target))
+        results = await self._source.apply(made) if made else []
         failed = [result for result in results if not result.ok]
+        without = {result.name.partition("#")[0] for result in failed}  # they keep the old one
+        replaced = [one for one in replaced if one.name.partition("#")[0] not in without]
+        if replaced:
+            failed += [result for result in await self._source.apply(replaced) if not result.ok]
         if failed:
             advice = "'zfs allow USER bookmark,destroy,mount' grants it; " if failed[0].code == "permission" else ""
             self._observe(
@@ -128,7 +132,7 @@ class Aftermath:
                 control,
                 item.target,
                 "becomes part of its parent's encryption root",
-                Operation("inherit-key", item.target),
+                (Operation("inherit-key", item.target),),
             )
 
     # -- what is to go --
@@ -158,13 +162,16 @@ class Aftermath:
         now = datetime.datetime.now(datetime.UTC)
         found = orphans(made.source, made.target, self._policy.selection, age=self._policy.delete_age, now=now)
         for orphan in found:
-            await self._change(control, orphan.name, orphan.words, orphan.operation, orphan.loss)
+            await self._change(control, orphan.name, orphan.words, orphan.operations, orphan.loss)
 
-    async def _change(self, control: AgentClient, name: str, words: str, operation: Operation, loss: str = "") -> None:
+    async def _change(
+        self, control: AgentClient, name: str, words: str, operations: tuple[Operation, ...], loss: str = ""
+    ) -> None:
         where, problem = self._target.host.at(name), ""
-        if not self._dry_run:
-            (result,) = await control.apply([operation])
-            problem = result.message
+        for operation in operations:
+            if not (self._dry_run or problem):
+                (result,) = await control.apply([operation])
+                problem = result.message
         self.refused |= bool(problem)
         self._observe(Changed(where, words, loss="" if problem else loss, planned=self._dry_run, problem=problem))
 

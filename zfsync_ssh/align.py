@@ -7,21 +7,25 @@ carried out at the target, and the inventory as it will then be, of which a dry 
 
 from __future__ import annotations
 
+import collections
 import datetime
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from . import losing
 from .buffer import buffered_name
 from .dataset import Dataset, Host, Inventory, Snapshot, ancestors_of, child_of, parent_of, pool_of
-from .decision import newest_common
-from .divergence import has_diverged, named, newer_than
+from .divergence import has_diverged, named, newer_than, newest_base
 from .messages import Operation
 from .policy import Divergence, Policy
 from .zfs import ASIDE_MARK
 
 MOVING_MARK = ".zfsync-moving"
 """Ends the name of a dataset whose place has to be free for another before it can have its own."""
+
+_ROUNDS = 3
+"""How often renames are looked for: what has been moved along with one above it may have to go back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,17 @@ class Target:
         """``child`` and what is below it."""
         return [other for other in self.datasets if other == child or other.startswith(child + "/")]
 
+    def place_of(self, guid: int) -> str | None:
+        """The child that the dataset of this GUID is, unless it is in the buffer or not there."""
+        return next((child for child, dataset in self.datasets.items() if dataset.guid == guid), None)
+
     def children(self, child: str) -> list[str]:
         """Those directly below it."""
         return [other for other in self.datasets if other and parent_of(other) == child]
+
+    def holds_buffer(self, child: str) -> bool:
+        """Whether the buffer is below ``child``, and would go wherever that goes."""
+        return child_of(self.root + child, self._buffer) is not None
 
     def move(self, child: str, to: str) -> Operation:
         """Rename ``child``, with what is below it, to another child."""
@@ -95,19 +107,33 @@ def follow_renames(source: Inventory, target: Target) -> list[Change]:
 
     ``source`` is the whole tree: what is only left out of a run has not been renamed.
     """
-    wanted = dict(_misplaced(source, target))
+    changes: list[Change] = []
+    for _ in range(_ROUNDS):
+        made = _rename(source, target)
+        changes += made
+        if not made:
+            break
+    return changes
+
+
+def _rename(source: Inventory, target: Target) -> list[Change]:
+    wanted = _misplaced(source, target)
     changes = []
     for guid, to in sorted(wanted.items(), key=lambda pair: (pair[1].count("/"), pair[1])):
-        child = next((child for child, dataset in target.datasets.items() if dataset.guid == guid), None)
+        child = target.place_of(guid)
         if child is None or child == to:  # parked with, or moved along with, one above it
             continue
-        operations = []
-        there = target.datasets.get(to)
-        if there is not None and there.guid in wanted:
-            operations.append(target.move(to, to + MOVING_MARK))
-        elif there is not None or to.startswith(child + "/"):
+        if to.startswith(child + "/") or to in target.buffered or target.holds_buffer(child):
             continue
         name = target.datasets[child].name
+        operations = []
+        there = target.datasets.get(to)
+        if there is not None:
+            if wanted.get(there.guid, to) == to or to + MOVING_MARK in target.datasets or target.holds_buffer(to):
+                continue  # it stays, so there is no room
+            operations.append(target.move(to, to + MOVING_MARK))
+            child = target.place_of(guid)  # perhaps below what has just been moved
+            assert child is not None
         if parent_of(to) in target.datasets:
             operations.append(target.move(child, to))
         else:
@@ -117,8 +143,14 @@ def follow_renames(source: Inventory, target: Target) -> list[Change]:
     return changes
 
 
-def _misplaced(source: Inventory, target: Target) -> Iterator[tuple[int, str]]:
+def _misplaced(source: Inventory, target: Target) -> dict[int, str]:
     """GUIDs of datasets at the target, each with the child that it should be."""
+    found = dict(_strangers(source, target))
+    claims = collections.Counter(found.values())  # where two copies claim a place, none is taken for the one
+    return {guid: to for guid, to in found.items() if claims[to] == 1}
+
+
+def _strangers(source: Inventory, target: Target) -> Iterator[tuple[int, str]]:
     strangers = {
         child: dataset
         for child, dataset in target.datasets.items()
@@ -193,12 +225,14 @@ def settle_divergence(
         there = target.datasets.get(child)
         if there is None or not dataset.snapshots or not has_diverged(dataset, there):
             continue
-        common = newest_common(dataset.snapshots, there.snapshots) if there.kind == dataset.kind else None
+        common = newest_base(dataset, there) if there.kind == dataset.kind else None
+        change: Change | None = None
         if policy.on_divergence is Divergence.ROLLBACK:
             change = None if common is None else _rollback(child, there, target, common)
         elif policy.on_divergence is Divergence.SET_ASIDE:
-            change = None if there.name == pool_of(there.name) else _set_aside(child, target, common, host, now)
-        else:
+            if there.name != pool_of(there.name) and not target.holds_buffer(child):
+                change = _set_aside(child, target, common, host, now)
+        elif there.kind == dataset.kind or not (target.children(child) or target.holds_buffer(child)):
             change = _replace(child, there, target)
         if change is not None:
             changes.append(change)
@@ -207,12 +241,10 @@ def settle_divergence(
 
 def _rollback(child: str, there: Dataset, target: Target, common: Snapshot) -> Change:
     lost = newer_than(there, common)
-    at = there.snapshots[len(there.snapshots) - len(lost) - 1]
-    target.datasets[child] = there._replace(
-        snapshots=there.snapshots[: len(there.snapshots) - len(lost)], written=0, token=""
-    )
-    operation = Operation("rollback", f"{there.name}@{at.name}")
-    return Change("rollback", child, there.name, f"is rolled back to @{at.name}", (operation,), _loss(there, lost))
+    kept = there.snapshots[: len(there.snapshots) - len(lost)]
+    target.datasets[child] = there._replace(snapshots=kept, written=0, token="")
+    words = f"is rolled back to @{common.name}"
+    return Change("rollback", child, there.name, words, losing.rollback(there, common), _loss(there, lost))
 
 
 def _loss(there: Dataset, lost: tuple[Snapshot, ...]) -> str:
@@ -241,14 +273,14 @@ def _set_aside(child: str, target: Target, common: Snapshot | None, host: Host, 
 
 def _replace(child: str, there: Dataset, target: Target) -> Change:
     loss = f"all of it: {len(there.snapshots)} snapshots, {there.used:,} bytes"
-    if target.children(child):
+    if target.children(child) or target.holds_buffer(child):
         hollow = there._replace(snapshots=(), placeholder=True, written=0, token="")
         target.datasets[child] = hollow
-        operation = Operation("hollow", there.name)
+        operations = losing.hollow(there)
     else:
         del target.datasets[child]
-        operation = Operation("destroy", there.name)
-    return Change("replace", child, there.name, "is replaced", (operation,), loss)
+        operations = losing.destroy(there)
+    return Change("replace", child, there.name, "is replaced", operations, loss)
 
 
 def losses(changes: Iterable[Change]) -> list[str]:

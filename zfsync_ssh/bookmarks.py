@@ -14,8 +14,10 @@ from .messages import Operation
 PREFIX = "zfsync."
 
 
-def bookmark_operations(copied: Iterable[tuple[Dataset, Snapshot]], target: str) -> list[Operation]:
-    """What to do at the source: new bookmarks first, then those of ``target`` go that they replace.
+def bookmark_operations(
+    copied: Iterable[tuple[Dataset, Snapshot]], target: str
+) -> tuple[list[Operation], list[Operation]]:
+    """What to do at the source: new bookmarks; and those of ``target`` that go when their dataset's new one is there.
 
     ``copied`` are the source's datasets, each with its newest snapshot that ``target``, ``host:dataset``, has.
     """
@@ -31,4 +33,4 @@ def bookmark_operations(copied: Iterable[tuple[Dataset, Snapshot]], target: str)
                 continue  # there is no room for a bookmark at all
             made.append(Operation("bookmark", name, (f"{dataset.name}@{snapshot.name}",)))
         gone += [Operation("unbookmark", f"{dataset.name}#{mark.name}") for mark in own if mark.guid != snapshot.guid]
-    return made + gone
+    return made, gone

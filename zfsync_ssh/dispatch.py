@@ -34,10 +34,16 @@ class Dispatch:
 
     def take(self) -> Item | None:
         """The next item that can be sent now; None when none is left, or each waits for one that is on its way."""
+        nothing_under_way = len(self._pending) == len(self._queue)
         for index, item in enumerate(self._queue):
             if self._ready(item):
                 del self._queue[index]
                 return self._resolved(item)
+        if self._queue and nothing_under_way:
+            # They wait for each other: a parent to become a clone of its child, that for its parent. Without its
+            # origin the parent can go, and whatever comes of it, the run has to come to its end.
+            first = min(range(len(self._queue)), key=lambda index: self._queue[index].child.count("/"))
+            return self._resolved(self._queue.pop(first))
         return None
 
     def _ready(self, item: Item) -> bool:

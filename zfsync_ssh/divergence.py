@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dataset import Dataset, Host, Snapshot
-from .decision import INCREMENTAL, REFUSED, decide, newest_common, same_name_other_guid, state_of
+from .decision import INCREMENTAL, REFUSED, decide, same_name_other_guid, state_of
 
 
 def has_diverged(dataset: Dataset, there: Dataset) -> bool:
@@ -12,6 +12,14 @@ def has_diverged(dataset: Dataset, there: Dataset) -> bool:
         return not there.placeholder
     decision = decide(dataset.snapshots, dataset.bookmarks, state_of(there))
     return decision.kind == REFUSED or (decision.kind == INCREMENTAL and there.written > 0)
+
+
+def newest_base(dataset: Dataset, there: Dataset) -> Snapshot | None:
+    """The newest snapshot of ``there`` that a stream of ``dataset`` can follow: it, or a bookmark of it, is known."""
+    newest = dataset.newest
+    known = {snapshot.guid for snapshot in dataset.snapshots}
+    known |= {mark.guid for mark in dataset.bookmarks if newest is not None and mark.createtxg < newest.createtxg}
+    return next((one for one in reversed(there.snapshots) if one.guid in known), None)
 
 
 def newer_than(there: Dataset, common: Snapshot | None) -> tuple[Snapshot, ...]:
@@ -36,7 +44,7 @@ def describe(dataset: Dataset, there: Dataset, host: Host) -> str:
             f"or choose another target; --on-divergence set-aside renames it, replace destroys it, and a full copy is "
             f"made."
         )
-    common = newest_common(dataset.snapshots, there.snapshots)
+    common = newest_base(dataset, there)
     impostors = same_name_other_guid(dataset.snapshots, there.snapshots)
     if common is None:
         same = f" (@{impostors[-1].name} exists on both, but with different GUIDs)" if impostors else ""

@@ -20,6 +20,7 @@ class Holds:
     def __init__(self, source: Source, target: str, observe: Observer) -> None:
         self._source = source
         self._observe = observe
+        self._target = target
         self._run = secrets.token_hex(6)
         self._tag = str(tag_of(target, self._run))
         self._held: dict[str, None] = {}
@@ -45,8 +46,8 @@ class Holds:
             await self._source.lock(self._run)
         operations = [] if self._held else [Operation("announce", root, (self._tag,))]
         operations += [Operation("hold", name, (self._tag,)) for name in new]
+        self._held.update(dict.fromkeys(new))  # before they are: whatever happens meanwhile, they are given back
         results = await self._source.apply(operations)
-        self._held.update(dict.fromkeys(new))
         refused = next((result for result in results if not result.ok and result.code != "missing"), None)
         if refused is not None:
             self._complain(refused)
@@ -66,7 +67,14 @@ class Holds:
         if not self._held:
             return
         operations = [Operation("release", name, (self._tag,)) for name in self._held]
-        operations.append(Operation("forget", self._source.root, (self._tag,)))
         self._held.clear()
         with contextlib.suppress(ZfsyncError):
-            await self._source.apply(operations)
+            results = await self._source.apply(operations)
+            kept = next((result for result in results if not result.ok), None)
+            if kept is None:
+                await self._source.apply([Operation("forget", self._source.root, (self._tag,))])
+            else:
+                where = self._source.host.at(kept.name)
+                self._observe(
+                    Notice(f"{where} stays held ({kept.message}): the next run to {self._target} tries again.")
+                )

@@ -10,7 +10,15 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from .buffer import PATH_PROPERTY, child_waiting
 from .dataset import Bookmark, Dataset, Inventory, Snapshot, child_of
-from .zfs import ASIDE_PROPERTY, DATASET_COLUMNS, EXCLUDE_PROPERTY, GONE_PROPERTY, PLACEHOLDER_PROPERTY, STREAM_PROPERTY
+from .zfs import (
+    ASIDE_MARK,
+    ASIDE_PROPERTY,
+    DATASET_COLUMNS,
+    EXCLUDE_PROPERTY,
+    GONE_PROPERTY,
+    PLACEHOLDER_PROPERTY,
+    STREAM_PROPERTY,
+)
 
 
 def missing(stderr: str) -> List[str]:
@@ -99,7 +107,8 @@ class InventoryParser:
                 encryption_root=row["encryptionroot"],
                 key_loaded=row["keystatus"] == "available",
                 stream=row[STREAM_PROPERTY],
-                aside=row[ASIDE_PROPERTY] == name,
+                # By its name too, and what is below it: one above it may have been renamed since.
+                aside=row[ASIDE_PROPERTY] == name or ASIDE_MARK in name[len(self._root) :],
                 gone=row[GONE_PROPERTY],
                 holds=row.get("holds", ""),
             )

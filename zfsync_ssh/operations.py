@@ -5,6 +5,7 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -46,16 +47,17 @@ class Operations:
     rename             dataset, (new name, kind)
     park               dataset, (place, kind, name)    renames it into the buffer, to be ``name`` one day
     aside              dataset, (new name, kind)       renames it, and marks it as set aside
-    rollback           snapshot                        loses what is newer
-    hollow             filesystem                      makes a placeholder of it: it loses its snapshots
-    destroy            dataset                         with its snapshots; not one that has children
+    rollback           snapshot, (newest)              loses what is newer
+    hollow             filesystem, (newest)            makes a placeholder of it: it loses its snapshots
+    destroy            dataset, (newest)               with its snapshots; not one that has children
     promote            dataset
     mark               dataset, (time)                 marks it as gone at the source since then
     unmark             dataset
     inherit-key        dataset                         makes it part of its parent's encryption root
     =================  ==============================  ============================================
 
-    The first eight are for a source as well, the others for a target.
+    The first eight are for a source as well, the others for a target. ``newest`` is the GUID of the dataset's newest
+    snapshot, or empty: it is refused when that is another one now, for then something would be lost that nobody saw.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -77,7 +79,7 @@ class Operations:
                     "rename": self._rename,
                     "park": self._park,
                     "aside": self._aside,
-                    "rollback": lambda one: self._run(one, zfs.rollback(one.name)),
+                    "rollback": self._rollback,
                     "hollow": self._hollow,
                     "destroy": self._destroy,
                     "promote": lambda one: self._run(one, zfs.promote(one.name)),
@@ -120,6 +122,14 @@ class Operations:
         """Whether it is one for this tree, with as many arguments as it takes, and all that it names is in the tree."""
         verb, name, arguments = operation
         if len(arguments) != _ARGUMENTS.get(verb, -1) or not (verb in _AT_ONCE or verb in self._singly):
+            return False
+        if verb == "destroy-snapshot" and not self._tree.buffer:
+            return False
+        if verb in ("hold", "release") and parse_tag(arguments[0]) is None:
+            return False  # somebody else's hold
+        if not _NAMED.get(verb, _DATASET).fullmatch(name):
+            return False
+        if verb == "bookmark" and not _NAMED["hold"].fullmatch(arguments[0]):
             return False
         if verb == "ancestor":
             return bool(child_of(name, self._tree.root))
@@ -188,20 +198,42 @@ class Operations:
         mark = zfs.set_properties([(zfs.ASIDE_PROPERTY, name), ("readonly", "on")], [operation.name])
         return self._run(operation, mark, zfs.rename(operation.name, name, kind))
 
+    def _rollback(self, operation: Operation) -> Optional[Result]:
+        dataset = operation.name.partition("@")[0]
+        rows = self._snapshots(dataset)
+        return _unchanged(rows, operation) or self._run(operation, zfs.rollback(operation.name))
+
     def _hollow(self, operation: Operation) -> Optional[Result]:
-        properties = [("canmount", "off"), ("readonly", "on"), (zfs.PLACEHOLDER_PROPERTY, operation.name)]
-        return self._without_snapshots(operation) or self._set(operation, properties)
+        # Unmounted first, which can be refused; marked last, when nothing is in it any more.
+        closed = [("canmount", "off"), ("readonly", "on")]
+        mark = [(zfs.PLACEHOLDER_PROPERTY, operation.name)]
+        return self._set(operation, closed) or self._without_snapshots(operation) or self._set(operation, mark)
 
     def _destroy(self, operation: Operation) -> Optional[Result]:
+        listed = self._tree.zfs(zfs.list_children(operation.name))
+        if listed.status:
+            refused = _refused(listed, operation.name)
+            return None if refused.code == "missing" else refused
+        if len(listed.stdout.splitlines()) > 1:
+            return Result(False, "busy", "it has children", operation.name)
         return self._without_snapshots(operation) or self._run(operation, zfs.destroy_empty(operation.name))
 
     def _without_snapshots(self, operation: Operation) -> Optional[Result]:
         """Destroy all snapshots of the dataset, or none when one is held or has clones."""
-        listed = self._tree.zfs(zfs.list_snapshot_names(operation.name))
-        names = listed.stdout.splitlines()
-        if not names:
-            return None
-        return self._run(operation, *(zfs.destroy_snapshots(batch) for batch in zfs.batches(names)))
+        rows = self._snapshots(operation.name)
+        refused = _unchanged(rows, operation)
+        if refused is not None:
+            return refused
+        for name, _, _, holds, clones in rows:  # they may be more than one command takes, and zfs looks at that alone
+            if holds not in ("0", "-") or clones not in ("", "-"):
+                why = "is held" if holds not in ("0", "-") else "has the clone %s" % clones
+                return Result(False, "busy", "its snapshot @%s %s" % (name.partition("@")[2], why), operation.name)
+        return self._run(operation, *(zfs.destroy_snapshots(batch) for batch in zfs.batches(row[0] for row in rows)))
+
+    def _snapshots(self, dataset: str) -> List[List[str]]:
+        """The rows of a dataset's own snapshots, oldest first."""
+        rows = [line.split("\t") for line in self._tree.zfs(zfs.list_snapshot_names(dataset)).stdout.splitlines()]
+        return sorted(rows, key=lambda row: int(row[2]))
 
     def _announce(self, operation: Operation) -> Optional[Result]:
         return None if self.driver.temporary_holds else self._set(operation, [_announcement(operation)])
@@ -286,9 +318,18 @@ _AT_ONCE = ("hold", "release", "bookmark", "unbookmark", "destroy-snapshot")
 _ARGUMENTS = {
     "hold": 1, "release": 1, "announce": 1, "forget": 1, "let-go": 1, "alive": 1, "bookmark": 1, "unbookmark": 0,
     "destroy-snapshot": 0, "ancestor": 0, "placeholder": 0, "buffer": 0, "drop": 0, "rename": 2, "park": 3, "aside": 2,
-    "rollback": 0, "hollow": 0, "destroy": 0, "promote": 0, "mark": 1, "unmark": 0, "inherit-key": 0,
+    "rollback": 1, "hollow": 1, "destroy": 1, "promote": 0, "mark": 1, "unmark": 0, "inherit-key": 0,
 }  # fmt: skip
 """How many arguments each takes."""
+
+_DATASET = re.compile("[^@#%,]+")
+_SNAPSHOT = re.compile("[^@#%,]+@[^@#%,]+")
+_BOOKMARK = re.compile("[^@#%,]+#[^@#%,]+")
+_NAMED = {
+    "hold": _SNAPSHOT, "release": _SNAPSHOT, "destroy-snapshot": _SNAPSHOT, "rollback": _SNAPSHOT,
+    "bookmark": _BOOKMARK, "unbookmark": _BOOKMARK,
+}  # fmt: skip
+"""What each names; all others a dataset."""
 
 _NAMES = {"bookmark": 1, "rename": 1, "park": 1, "aside": 1}
 """How many of the first arguments are names in the tree."""
@@ -304,6 +345,16 @@ def _announcement(operation: Operation) -> Tuple[str, str]:
     tag = parse_tag(operation.arguments[0])
     assert tag is not None  # or it had not been allowed
     return property_of(tag.target), operation.arguments[0]
+
+
+def _unchanged(rows: List[List[str]], operation: Operation) -> Optional[Result]:
+    """Why not, when the newest of the snapshots ``rows`` is not the one that the operation expects."""
+    newest = rows[-1][1] if rows else ""
+    if newest == operation.arguments[0]:
+        return None
+    return Result(
+        False, "modified", "its newest snapshot is not the one that was there when it was listed", operation.name
+    )
 
 
 def _refused(done: Completed, name: str) -> Result:

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .advice import advice
 from .aftermath import Aftermath
 from .agent import AgentClient
-from .align import Change
 from .compression import NONE, agreed_filter
 from .concurrency import both
 from .dataset import Inventory, parent_of
 from .dispatch import Dispatch
 from .endpoint import Endpoint
 from .errors import EXIT_INTERRUPTED, EXIT_OK, DatasetError, UsageError, ZfsError, ZfsyncError
-from .events import Connected, Ended, Observer, Planned, Started, Status
+from .events import Connected, Ended, Event, Observer, Planned, Started, Status
 from .keeping import Holds
 from .ledger import Ledger
 from .messages import Operation
 from .plan import Plan, place_for
 from .planfile import check_record, record
 from .policy import DEFAULT, Policy
-from .preparation import Confirm, Preparation
+from .preparation import Confirm, Preparation, Prepared
 from .source import Source
 from .throttle import Throttle
 from .workers import Workers
@@ -93,21 +92,19 @@ class Replication:
 
     async def _run(self) -> None:
         options, policy = self._options, self._options.policy
-        preparation = Preparation(
-            self._source,
-            self._target,
-            policy=policy,
-            recursive=options.recursive,
-            dry_run=options.dry_run,
-            holds=self._holds,
-            confirm=options.confirm,
-            observe=self._observe,
-        )
+        if not options.recursive:  # what is below the root is not listed at the source, and so not gone
+            policy = replace(policy, delete_datasets=False)
+        preparation = self._preparation(dry_run=options.dry_run, observe=self._observe)
         source, (control, target) = await both(preparation.source_inventory(), self._open_control())
         ends = [(end.host, end.filters) for end in (self._source, self._target)]
-        made = await preparation.prepare(control, source, target, agreed_filter(options.compress, ends))
+        agreed = agreed_filter(options.compress, ends)
+        if options.expected is not None and not options.dry_run:
+            # Before anything is changed at the target, which is part of preparing.
+            would = await self._preparation(dry_run=True, observe=_nobody).prepare(control, source, target, agreed)
+            check_record(options.expected, self._record(would))
+        made = await preparation.prepare(control, source, target, agreed)
         plan = made.plan
-        self._check_record(plan, made.changes)
+        self._check_record(made)
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
         self._settle_the_rest(plan)
         if not plan.items:
@@ -139,6 +136,18 @@ class Replication:
                 "empty",
             )
 
+    def _preparation(self, *, dry_run: bool, observe: Observer) -> Preparation:
+        return Preparation(
+            self._source,
+            self._target,
+            policy=self._options.policy,
+            recursive=self._options.recursive,
+            dry_run=dry_run,
+            holds=self._holds,
+            confirm=self._options.confirm,
+            observe=observe,
+        )
+
     async def _open_control(self) -> tuple[AgentClient, Inventory]:
         client, hello = await self._target.open()
         self._observe(Connected(hello.host, hello.python, self._target.cipher))
@@ -146,13 +155,16 @@ class Replication:
             await client.lock(self._target.root, self._options.owner)
         return client, await self._target.inventory(client, self._options.recursive)
 
-    def _check_record(self, plan: Plan, changes: Sequence[Change]) -> None:
+    def _record(self, made: Prepared) -> dict[str, Any]:
+        source = self._source.host.at(self._source.root)
+        return record(made.plan, made.changes, source=source, target=str(self._target))
+
+    def _check_record(self, made: Prepared) -> None:
         """Compare the plan with the one that was written down, and write it down, as far as that was asked for."""
-        made = record(plan, changes, source=self._source.host.at(self._source.root), target=str(self._target))
         if self._options.expected is not None:
-            check_record(self._options.expected, made)
+            check_record(self._options.expected, self._record(made))
         if self._options.write_plan is not None:
-            self._options.write_plan(made)
+            self._options.write_plan(self._record(made))
 
     def _workers(self) -> Workers:
         limit = self._options.rate_limit
@@ -201,3 +213,7 @@ class Replication:
             if not result.ok:
                 what = f"{self._target.host} cannot prepare the dataset {result.name}: {result.message}"
                 raise ZfsError(f"{what}{advice(result.code)}.", result.code)
+
+
+def _nobody(_: Event) -> None:
+    """Observes for nobody."""

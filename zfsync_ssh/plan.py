@@ -182,6 +182,9 @@ def snapshots_needed(plan: Plan) -> list[str]:
         for step in item.steps:
             if "@" in step.base:
                 names[step.base if step.base[0] != "@" else item.source.name + step.base] = None
+            elif step.token and item.origin is not None:
+                base = item.origin.base
+                names[item.source.name + base if base[0] == "@" else base] = None
             elif step.token and item.state.newest:
                 names.update(
                     (f"{item.source.name}@{one.name}", None)

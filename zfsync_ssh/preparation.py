@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +19,7 @@ from .item import Item
 from .keeping import Holds
 from .listing import parse_numbers
 from .plan import Plan, make_plan, snapshots_needed, with_estimates, without_empty
-from .policy import Policy
+from .policy import Divergence, Policy
 from .preflight import lineage_questions, parse_features, with_features, with_lineage, with_room
 from .properties import for_copy, parse_listing
 from .source import Source
@@ -108,7 +109,10 @@ class Preparation:
 
     async def _align(self, control: AgentClient, source: Inventory, target: Inventory) -> Prepared:
         policy, host = self._policy, self._target.host
-        aligned = Target(target, self._target.buffer)
+        whole = target
+        if not self._recursive and policy.on_divergence in (Divergence.SET_ASIDE, Divergence.REPLACE):
+            whole = await self._target.inventory(control, True)  # what is below must not go along
+        aligned = Target(whole, self._target.buffer)
         changes: list[Change] = []
         if policy.follow_renames and self._recursive:
             changes += follow_renames(source, aligned) + follow_promotions(source, aligned)
@@ -125,10 +129,21 @@ class Preparation:
             lost = losses(changes)
             if lost and self._confirm is not None and not await self._confirm([host.at(line) for line in lost]):
                 raise UsageError("Nothing was changed, and nothing sent: what would be lost was not confirmed.")
-            for change in changes:
-                made.refused |= not await self._change(control, change)
+            await self._carry_out(control, changes, made)
             made.target = await self._target.inventory(control, self._recursive)
         return made
+
+    async def _carry_out(self, control: AgentClient, changes: list[Change], made: Prepared) -> None:
+        """Carry out ``changes``, as long as each name still means what it meant when they were thought out."""
+        stopped = ""
+        for change in changes:
+            if stopped:
+                problem = f"{stopped} had to be changed before, and was not"
+                self._observe(Changed(self._target.host.at(change.name), change.words, problem=problem))
+            elif not await self._change(control, change):
+                made.refused = True
+                # After a rename that was refused, the next name may be that of another dataset.
+                stopped = self._target.host.at(change.name) if change.kind in ("rename", "promote") else ""
 
     async def _change(self, control: AgentClient, change: Change) -> bool:
         """Carry out one change, until one of its operations fails."""
@@ -169,6 +184,12 @@ class Preparation:
             if self._policy.usable:
                 values = _usable(item) | values
             pairs = tuple(f"{name}={value}" for name, value in values.items())
+            if item.steps and len(json.dumps(pairs)) > MAX_PROPERTY_BYTES:
+                problem = (
+                    f"{item.source.name} has more than {MAX_PROPERTY_BYTES >> 10} KiB of properties to preserve: name "
+                    f"those that matter, instead of --preserve all."
+                )
+                return replace(item, steps=(), problem=problem, code="properties")
             return replace(item, properties=pairs, excluded=wanted.exclude) if item.steps else item
 
         return replace(plan, items=tuple(map(given, plan.items)))
@@ -187,6 +208,9 @@ class Preparation:
 
 
 _NO_PLAN = Plan((), (), (), (), False)
+
+MAX_PROPERTY_BYTES = 64 << 10
+"""Of all properties of one dataset, as JSON: a `Sync` of as many snapshots as it may have leaves so much room."""
 
 
 def _usable(item: Item) -> dict[str, str]:

@@ -10,7 +10,8 @@ import datetime
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from .dataset import Inventory
+from . import losing
+from .dataset import Inventory, parent_of
 from .messages import Operation
 from .selection import Selection
 
@@ -34,12 +35,12 @@ def surplus_snapshots(source: Inventory, target: Inventory, newest: Mapping[str,
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A dataset at the target whose source is gone: what is done about it, in words and as an operation."""
+    """A dataset at the target whose source is gone: what is done about it, in words and as operations."""
 
     child: str
     name: str
     words: str
-    operation: Operation
+    operations: tuple[Operation, ...]
     loss: str = ""
 
 
@@ -57,11 +58,8 @@ def orphans(
         dataset = target.datasets[child]
         if child not in gone:
             if dataset.gone and child in source and not _marked_above(child, target, gone):
-                found.append(
-                    Orphan(
-                        child, dataset.name, "is back at the source: its mark goes", Operation("unmark", dataset.name)
-                    )
-                )
+                words = "is back at the source: its mark goes"
+                found.append(Orphan(child, dataset.name, words, (Operation("unmark", dataset.name),)))
             continue
         since = _time(dataset.gone)
         if age and since is None:
@@ -69,11 +67,11 @@ def orphans(
                 continue  # it inherits the mark
             stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
             words = "is gone at the source: marked, and destroyed when it has been gone for long enough"
-            found.append(Orphan(child, dataset.name, words, Operation("mark", dataset.name, (stamp,))))
+            found.append(Orphan(child, dataset.name, words, (Operation("mark", dataset.name, (stamp,)),)))
         elif not age or (since is not None and (now - since).total_seconds() >= age):
             loss = f"{len(dataset.snapshots)} snapshots, {dataset.used:,} bytes"
             words = "is destroyed, because its source is gone"
-            found.append(Orphan(child, dataset.name, words, Operation("destroy", dataset.name), loss))
+            found.append(Orphan(child, dataset.name, words, losing.destroy(dataset), loss))
     return found
 
 
@@ -84,10 +82,19 @@ def _gone(source: Inventory, target: Inventory, selection: Selection) -> Collect
     for child in sorted(target.datasets, key=lambda child: child.split("/"), reverse=True):
         dataset = target.datasets[child]
         goes = child and child not in source and selection.takes(child) and not dataset.aside and child not in kept
+        goes = goes and not _left_out(child, source)
         (gone if goes else kept).add(child)
         if not goes:
             kept.add(child.rpartition("/")[0])
     return gone
+
+
+def _left_out(child: str, source: Inventory) -> bool:
+    """Whether the source says of what is still there above ``child`` that it takes no part."""
+    above = parent_of(child)
+    while above is not None and above not in source:
+        above = parent_of(above)
+    return above is not None and source.datasets[above].excluded
 
 
 def _marked_above(child: str, target: Inventory, gone: Collection[str]) -> bool:

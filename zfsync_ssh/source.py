@@ -129,7 +129,12 @@ class LocalSource:
 
     async def apply(self, operations: Sequence[Operation]) -> list[Result]:
         """See `Source`."""
-        return await asyncio.to_thread(self._operations.apply, operations)
+        work = asyncio.ensure_future(asyncio.to_thread(self._operations.apply, operations))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait((work,))  # a thread goes on: what comes next must not overtake it
+            raise
 
     async def lock(self, run: str) -> None:
         """See `Source`."""

@@ -262,7 +262,7 @@ class Workers:
 
 
 def _question(item: Item, place: str, known: TargetState | None) -> Sync:
-    needed = {step.base_guid for step in item.steps}
+    needed = {step.base_guid for step in item.steps} | {step.to.guid for step in item.steps if step.token}
     snapshots = trimmed(item.source.snapshots, needed, MAX_SYNC_SNAPSHOTS)
     bookmarks = trimmed(item.source.bookmarks, needed, MAX_SYNC_BOOKMARKS)
     return Sync(

@@ -269,8 +269,13 @@ def list_guids(names: Iterable[str]) -> Tuple[str, ...]:
 
 
 def list_snapshot_names(dataset: str) -> Tuple[str, ...]:
-    """The full names of a dataset's own snapshots."""
-    return ("list", "-H", "-d1", "-t", "snapshot", "-o", "name", dataset)
+    """The full names of a dataset's own snapshots, each with the number of its holds, and its clones."""
+    return ("list", "-Hp", "-d1", "-t", "snapshot", "-o", "name,guid,createtxg,userrefs,clones", dataset)
+
+
+def list_children(dataset: str) -> Tuple[str, ...]:
+    """``dataset`` and those directly below it."""
+    return ("list", "-H", "-d1", "-t", "filesystem,volume", "-o", "name", dataset)
 
 
 def list_any(name: str) -> Tuple[str, ...]:

@@ -13,7 +13,8 @@ from tests.unit.dsl import dataset, tree
 from tests.unit.histories import Histories, histories
 from zfsync_ssh.buffer import decode
 from zfsync_ssh.dataset import FILESYSTEM, VOLUME, Dataset, Host, Inventory, Snapshot, parent_of
-from zfsync_ssh.decision import FULL, INCREMENTAL, NEW, REFUSED, RESUME, UPTODATE, Decision, newest_common
+from zfsync_ssh.decision import FULL, INCREMENTAL, NEW, REFUSED, RESUME, UPTODATE, Decision
+from zfsync_ssh.divergence import newest_base
 from zfsync_ssh.errors import RemoteProtocolError, UsageError, ZfsError
 from zfsync_ssh.item import Item
 from zfsync_ssh.plan import Plan, make_plan, place_for, snapshots_needed, with_estimates
@@ -230,7 +231,7 @@ def test_every_refusal_names_the_dataset_the_host_and_a_way_out(pair: Histories)
         assert item.problem.startswith("there:dst/tree ")
         assert "src/tree" in item.problem
         assert "set-aside" in item.problem
-        common = newest_common(pair.source, pair.target)
+        common = newest_base(source, Dataset(ROOT, FILESYSTEM, 1, snapshots=pair.target))
         assert (f"goes on from @{common.name}, rollback" if common else "choose another target") in item.problem
 
 

@@ -72,7 +72,7 @@ COLUMNS = (
         (zfs.rollback("p/a@1"), "rollback -r p/a@1"),
         (zfs.promote("p/a"), "promote p/a"),
         (zfs.inherit_key("p/a"), "change-key -i p/a"),
-        (zfs.list_snapshot_names("p/a"), "list -H -d1 -t snapshot -o name p/a"),
+        (zfs.list_snapshot_names("p/a"), "list -Hp -d1 -t snapshot -o name,guid,createtxg,userrefs,clones p/a"),
         (zfs.list_iv_sets(["p/a@1"]), "list -Hp -t snapshot,bookmark -o name,ivsetguid p/a@1"),
         (zfs.list_all_holds("p/a"), "list -Hpr -t snapshot -o name,userrefs p/a"),
         (zfs.holds_of(["p/a@1"]), "holds -Hp p/a@1"),

@@ -124,9 +124,10 @@ def _restore(arguments: argparse.Namespace) -> int:
     if snapshot and (not snapshot.startswith("@") or len(snapshot) < 2):
         raise UsageError(f"{snapshot!r} is no snapshot: give @NAME, between the copy and where it is to go.")
     places = parse_location(arguments.source), parse_location(arguments.target)
-    # A bookmark would tie the copy to what was restored from it, which goes its own way from now on.
+    # A bookmark would tie the copy to what was restored from it, which goes its own way from now on. And what was
+    # renamed where it is worked with is not to be renamed back because its copy has another name still.
     policy = policy_of(arguments, until=snapshot[1:], usable=True)
-    return _replicate(arguments, *places, replace(policy, bookmark=False))
+    return _replicate(arguments, *places, replace(policy, bookmark=False, follow_renames=False))
 
 
 def _replicate(arguments: argparse.Namespace, source: Location, target: Location, policy: Policy) -> int:
