@@ -11,6 +11,8 @@ import collections
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from .concurrency import whole
+
 MAX_STDERR_BYTES = 16 << 10
 
 
@@ -128,8 +130,14 @@ class LocalChannel(Channel, asyncio.SubprocessProtocol):
     @classmethod
     async def open(cls, argv: Sequence[str]) -> LocalChannel:
         """Start ``argv`` with pipes for all three; `OSError` when that fails."""
-        _, channel = await asyncio.get_running_loop().subprocess_exec(cls, *argv)
+        starting = asyncio.get_running_loop().subprocess_exec(cls, *argv)
+        _, channel = await whole(starting, lambda started: started[1].end())
         return channel
+
+    async def end(self) -> None:
+        """End the process now, and wait for that."""
+        self.close()
+        await self.wait_ended()
 
     def write(self, data: bytes) -> None:
         pipe = self._pipe(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -26,3 +26,17 @@ async def both(first: Coroutine[Any, Any, _T], second: Coroutine[Any, Any, _U]) 
     async with task_group() as group:
         one, two = group.create_task(first), group.create_task(second)
     return one.result(), two.result()
+
+
+async def whole(start: Coroutine[Any, Any, _T], undo: Callable[[_T], Awaitable[object]]) -> _T:
+    """Do ``start`` to its end, even when cancelled meanwhile: then ``undo`` what it has made.
+
+    For the start of a process: asyncio waits for ever for one whose start is cancelled before its pipes are there.
+    """
+    task = asyncio.ensure_future(start)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await undo(await task)
+        raise

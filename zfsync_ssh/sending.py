@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Protocol
 
 from . import filters
 from .agent import AgentClient
+from .concurrency import whole
 from .errors import ZfsError
 from .messages import Data
 from .process import PIPE_BYTES, Completed, enlarge_pipe, environment, not_runnable
@@ -188,9 +190,17 @@ async def start_sending(argv: Sequence[str], filter_name: str) -> LocalSending:
 async def start(argv: Sequence[str], stdin: int, stdout: int) -> Process:
     """Start a command of this machine, its stderr a pipe; `ZfsError` when it cannot be."""
     try:
-        return await asyncio.create_subprocess_exec(*argv, stdin=stdin, stdout=stdout, stderr=PIPE, env=environment())
+        starting = asyncio.create_subprocess_exec(*argv, stdin=stdin, stdout=stdout, stderr=PIPE, env=environment())
+        return await whole(starting, _discard)
     except OSError as error:
         raise ZfsError(f"This machine has no working {argv[0]}: {not_runnable(argv, error)}.", "no-zfs") from error
+
+
+async def _discard(process: Process) -> None:
+    """End a process that nobody wants any more."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.communicate()
 
 
 def _pipe() -> tuple[int, int]:

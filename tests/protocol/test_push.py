@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.fakezfs import make_token
 from tests.protocol.conftest import Pair, zfs_command
-from zfsync_ssh.errors import AgentError, UsageError, ZfsError
+from zfsync_ssh.channel import Channel
+from zfsync_ssh.dataset import Host
+from zfsync_ssh.endpoint import Endpoint
+from zfsync_ssh.errors import AgentError, ConnectError, UsageError, ZfsError
 from zfsync_ssh.events import Ended, Event, Opened, Status
 from zfsync_ssh.jobs import clean_buffer
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.policy import Policy
 from zfsync_ssh.selection import Selection
-from zfsync_ssh.source import LocalSource
+from zfsync_ssh.source import AgentSource, LocalSource
 
 
 def tree(pair: Pair) -> None:
@@ -93,6 +98,26 @@ async def test_a_partial_receive_on_a_dataset_that_is_up_to_date_is_dropped(pair
     with pair.receiver.open() as state:
         assert state["datasets"]["dst/tree/a"]["token"] == ""
     assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
+
+
+class NoWay:
+    """A way to a host that cannot be reached."""
+
+    lost = False
+    cipher = ""
+
+    async def open(self) -> Channel:
+        raise ConnectError("far cannot be reached")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_source_that_cannot_be_reached_ends_the_run_though_the_target_is_just_being_started(pair: Pair) -> None:
+    source = AgentSource(Endpoint(NoWay(), Host("far"), "src/tree", "", ("zfs",)))
+    run = Replication(source, pair.target(), Options(owner="test"), pair.events.append).run()
+    with pytest.raises(ConnectError, match="far cannot be reached"):
+        await asyncio.wait_for(run, 60)
 
 
 async def test_a_selection_of_nothing_is_refused(pair: Pair) -> None:

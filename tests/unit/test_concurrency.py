@@ -1,0 +1,52 @@
+"""Starts that are cancelled halfway end, and leave no process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from zfsync_ssh.channel import LocalChannel
+from zfsync_ssh.concurrency import whole
+from zfsync_ssh.sending import start
+
+
+async def channel() -> None:
+    await LocalChannel.open(("/bin/sleep", "1000"))
+
+
+async def process() -> None:
+    await start(("/bin/sleep", "1000"), asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE)
+
+
+@pytest.mark.parametrize("begin", [channel, process])
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_start_that_is_cancelled_at_any_point_ends(begin: Callable[[], Awaitable[None]], turns: int) -> None:
+    task = asyncio.ensure_future(begin())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    done, _ = await asyncio.wait((task,), timeout=20)
+    assert done, "it waits for ever"
+    assert task.cancelled()
+
+
+async def test_what_a_cancelled_start_has_made_is_undone() -> None:
+    undone: list[int] = []
+
+    async def make() -> int:
+        await asyncio.sleep(0.01)
+        return 7
+
+    async def undo(number: int) -> None:
+        undone.append(number)
+
+    task = asyncio.ensure_future(whole(make(), undo))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert undone == [7]
+    assert await whole(make(), undo) == 7
+    assert undone == [7]
