@@ -38,6 +38,7 @@ class Operations:
     alive              root, (run)                     fails when the run has gone that made holds
     bookmark           bookmark, (snapshot)
     unbookmark         bookmark
+    snapshot           snapshot                        takes it: those that follow each other all or none
     destroy-snapshot   snapshot                        not one that is held or has clones
     ancestor           dataset above the root          makes it
     placeholder        dataset                         makes it: empty, for children alone
@@ -55,7 +56,7 @@ class Operations:
     inherit-key        dataset                         makes it part of its parent's encryption root
     =================  ==============================  ============================================
 
-    The first eight are for a source as well, the others for a target.
+    The first ten are for a source as well, the others for a target.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -140,6 +141,8 @@ class Operations:
             return self.driver.bookmark([(operation.name, operation.arguments[0]) for operation in operations])
         if verb == "unbookmark":
             return self.driver.destroy_bookmarks(names)
+        if verb == "snapshot":
+            return self.driver.snapshot(names)
         return self.driver.destroy_snapshots(names)
 
     # -- one at a time: None when it is done --
@@ -271,13 +274,14 @@ class Operations:
         return results
 
 
-_AT_ONCE = ("hold", "release", "bookmark", "unbookmark", "destroy-snapshot")
+_AT_ONCE = ("hold", "release", "bookmark", "unbookmark", "snapshot", "destroy-snapshot")
 """Verbs that the driver does for many names at once."""
 
 _ARGUMENTS = {
     "hold": 1, "release": 1, "announce": 1, "forget": 1, "let-go": 1, "alive": 1, "bookmark": 1, "unbookmark": 0,
-    "destroy-snapshot": 0, "ancestor": 0, "placeholder": 0, "buffer": 0, "drop": 0, "rename": 2, "park": 3, "aside": 2,
-    "rollback": 0, "hollow": 0, "destroy": 0, "promote": 0, "mark": 1, "unmark": 0, "inherit-key": 0,
+    "snapshot": 0, "destroy-snapshot": 0, "ancestor": 0, "placeholder": 0, "buffer": 0, "drop": 0, "rename": 2,
+    "park": 3, "aside": 2, "rollback": 0, "hollow": 0, "destroy": 0, "promote": 0, "mark": 1, "unmark": 0,
+    "inherit-key": 0,
 }  # fmt: skip
 """How many arguments each takes."""
 

@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ZfsyncError as error:
         if arguments is not None and arguments.verbose:
             traceback.print_exc()
-        _complain(str(error))
+        for problem in error.problems:
+            _complain(problem)
         return error.exit_code
     except (KeyboardInterrupt, asyncio.CancelledError):
         _complain("interrupted: the next run goes on where this one stopped.")
