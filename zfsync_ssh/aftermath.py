@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from itertools import groupby
 
 from .agent import AgentClient
 from .bookmarks import bookmark_operations
-from .dataset import Snapshot
-from .decision import UPTODATE
 from .dispatch import Dispatch
 from .endpoint import Endpoint
 from .events import Changed, Cleaned, Notice, Observer, Status
@@ -18,7 +15,7 @@ from .messages import CleanBuffer, Operation, Result
 from .plan import Plan
 from .policy import Policy
 from .preparation import Prepared
-from .prune import orphans, surplus_snapshots
+from .prune import destroyed, orphans, surplus_snapshots
 from .source import Source
 
 
@@ -97,7 +94,7 @@ class Aftermath:
     async def _bookmark(self, arrived: list[Item]) -> None:
         if not self._policy.bookmark:
             return
-        copied = [(item.source, newest) for item in arrived if (newest := _newest(item)) is not None]
+        copied = [(item.source, newest) for item in arrived if (newest := item.newest_after) is not None]
         made, replaced = bookmark_operations(copied, str(self._target))
         results = await self._source.apply(made) if made else []
         failed = [result for result in results if not result.ok]
@@ -143,17 +140,13 @@ class Aftermath:
         results = [Result(True, name=name) for name in names]
         if not self._dry_run:
             results = await control.apply([Operation("destroy-snapshot", name) for name in names])
-        for dataset, group in groupby(results, lambda result: result.name.partition("@")[0]):
-            of_dataset = list(group)
-            done = [f"@{result.name.partition('@')[2]}" for result in of_dataset if result.ok]
-            name = self._target.host.at(dataset)
-            if done:
-                loss = done[0] if len(done) == 1 else f"{len(done)} snapshots from {done[0]} to {done[-1]}"
-                words = "loses snapshots that the source no longer has"
-                self._observe(Changed(name, words, loss=loss, planned=self._dry_run))
-            for result in of_dataset:
-                if not result.ok:
-                    self._observe(Notice(f"{self._target.host.at(result.name)} stays: {result.message}."))
+        for dataset, words, failed in destroyed(results):
+            if words:
+                name = self._target.host.at(dataset)
+                lost = "loses snapshots that the source no longer has"
+                self._observe(Changed(name, lost, loss=words, planned=self._dry_run))
+            for result in failed:
+                self._observe(Notice(f"{self._target.host.at(result.name)} stays: {result.message}."))
 
     async def _delete_datasets(self, control: AgentClient, made: Prepared) -> None:
         if self._ledger.failed or made.refused:
@@ -174,14 +167,6 @@ class Aftermath:
                 problem = result.message
         self.refused |= bool(problem)
         self._observe(Changed(where, words, loss="" if problem else loss, planned=self._dry_run, problem=problem))
-
-
-def _newest(item: Item) -> Snapshot | None:
-    """The newest of the source's snapshots that the target has now."""
-    if item.steps:
-        return item.steps[-1].to
-    base = item.decision.base if item.decision is not None and item.decision.kind == UPTODATE else 0
-    return next((snapshot for snapshot in reversed(item.source.snapshots) if snapshot.guid == base), None)
 
 
 def _base_after(item: Item) -> int:

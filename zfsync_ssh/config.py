@@ -10,7 +10,7 @@ import re
 import stat
 import tomllib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,20 +18,17 @@ from types import MappingProxyType
 
 from .buffer import check_buffer
 from .config_values import (
+    ConfigError,
     Problems,
     Table,
     as_command,
     as_count,
-    as_dataset,
     as_flag,
     as_keep,
     as_limit,
-    as_one_of,
     as_path,
-    as_patterns,
     as_place,
     as_places,
-    as_rate,
     as_schedule,
     as_span,
     as_text,
@@ -39,37 +36,16 @@ from .config_values import (
 )
 from .dataset import child_of
 from .errors import UsageError
-from .location import Location
+from .location import Location, Way
 from .retention import Keep
 from .schedule import Schedule
-from .selection import EVERYTHING, Selection
 from .toml_lines import error_line, line_of, lines_of
+from .transfer import Transfer, read_transfer
 
-ON_DIVERGENCE = ("fail", "set-aside", "rollback", "replace")
 HOOKS = ("before_snapshot", "after_snapshot", "before_push", "after_push", "on_failure")
-MAX_CHANNELS = 256
 MAX_NAME_CHARS = 64
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # it goes into crontabs, units and file names as it is
 _NOTHING = timedelta(0)
-
-
-class ConfigError(UsageError):
-    """Everything that is wrong with a configuration: a sentence each, on a line of its own."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """The way to other hosts, and what runs there."""
-
-    port: int | None = None
-    identity: Path | None = None
-    ssh_config: Path | None = None
-    remote_python: str | None = None
-    sudo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +77,6 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
-    """How a push goes about it: the options of ``zfsync push``."""
-
-    channels: int = 4
-    recursive: bool = True
-    selection: Selection = EVERYTHING
-    buffer: str | None = None
-    rate_limit: int | None = None
-    """Bytes per second."""
-    on_divergence: str = "fail"
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """One unattended job."""
 
@@ -121,8 +84,8 @@ class Job:
     source: Location
     targets: tuple[Location, ...]
     retention: Retention = Retention()
-    transfer: Transfer = Transfer()
-    connection: Connection = Connection()
+    transfer: Transfer = field(default_factory=Transfer)
+    connection: Way = field(default_factory=Way)
     timing: Timing = Timing()
     hooks: Hooks = Hooks()
     log_file: Path | None = None
@@ -212,8 +175,8 @@ def job_of(values: Mapping[str, object]) -> Job:
         name = f"{name[: MAX_NAME_CHARS - 9]}-{zlib.crc32(name.encode()):08x}"
     problems = Problems()
     job = _job(name or "job", Table(dict(values), (), problems), Table({}, (), problems))
-    if problems.found or job is None:
-        raise ConfigError([f"{'.'.join(f'--{key}' for key in where)}: {what}." for where, what in problems.found])
+    problems.check_options()
+    assert job is not None  # or there had been problems
     return job
 
 
@@ -232,15 +195,8 @@ def _job(name: str, table: Table, section: Table) -> Job | None:
         table.take("skip-unwritten", as_flag, False),
         table.take("local-time", as_flag, False),
     )
-    transfer = Transfer(
-        table.take("channels", as_count(1, MAX_CHANNELS), 4),
-        not table.take("no-recursive", as_flag, False),
-        _selection(table),
-        table.take("buffer", as_dataset, None),
-        table.take("rate-limit", as_rate, None),
-        table.take("on-divergence", as_one_of(ON_DIVERGENCE), ON_DIVERGENCE[0]),
-    )
-    connection = Connection(
+    transfer = read_transfer(table)
+    connection = Way(
         table.take("port", as_count(1, 65535), None),
         table.take("identity", as_path, None),
         table.take("ssh-config", as_path, None),
@@ -265,16 +221,6 @@ def _job(name: str, table: Table, section: Table) -> Job | None:
     if source is None or targets is None:
         return None
     return Job(name, source, targets, retention, transfer, connection, timing, hooks, log_file, syslog)
-
-
-def _selection(table: Table) -> Selection:
-    return Selection(
-        table.take("include", as_patterns, ()),
-        table.take("exclude", as_patterns, ()),
-        table.take("snapshots", as_patterns, ()),
-        table.take("exclude-snapshots", as_patterns, ()),
-        not table.take("no-intermediates", as_flag, False),
-    )
 
 
 def _hooks(table: Table) -> Hooks:

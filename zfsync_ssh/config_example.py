@@ -26,12 +26,28 @@ exclude = ["tmp", "*/cache", "re:scratch[0-9]+"]
 #snapshots = ["*"]
 #exclude-snapshots = ["re:.*_M"]
 #no-intermediates = true
+#latest = 100
+#since = "90d"
+#skip-empty = true
 #no-recursive = true
 
-# How it is sent.
+# How it is sent. These are the options of 'zfsync push', which 'zfsync push --help' explains.
 channels = 4
 #rate-limit = "50M"                     # bytes per second
-#on-divergence = "fail"                 # or set-aside, rollback, replace: see 'zfsync push --help'
+#compress = "auto"
+#no-resume = true
+#no-raw = true
+#no-hold = true
+#no-bookmark = true
+#skip-preflight = true
+#on-divergence = "fail"                 # or set-aside, rollback, replace
+#no-follow-renames = true
+#delete-snapshots = true
+#delete-datasets = "30d"
+#preserve = ["compression", "recordsize"]
+#set = ["atime=off"]
+#exclude-property = ["quota"]
+#inherit-encryption-root = true
 #buffer = "pool/web.zfsyncbuffer"
 
 # The way there. Without these, ssh's own configuration counts.

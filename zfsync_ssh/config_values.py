@@ -6,7 +6,7 @@ A reader returns the value, or raises `ValueError` or `UsageError` with what is 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -17,10 +17,24 @@ from .location import Location, parse_location
 from .retention import Keep, parse_keep
 from .schedule import Schedule, parse_schedule
 from .selection import Selection
-from .units import parse_bytes, parse_span
+from .throttle import parse_rate
+from .units import parse_span
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
+
+
+class ConfigError(UsageError):
+    """Everything that is wrong with a configuration: a sentence each, on a line of its own."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self._problems = tuple(problems)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """See `ZfsyncError`."""
+        return self._problems
 
 
 class Problems:
@@ -28,6 +42,11 @@ class Problems:
 
     def __init__(self) -> None:
         self.found: list[tuple[tuple[str, ...], str]] = []
+
+    def check_options(self) -> None:
+        """`ConfigError` for all that was found, each with the option that it would be on a command line."""
+        if self.found:
+            raise ConfigError([f"{'.'.join(f'--{key}' for key in where)}: {what}." for where, what in self.found])
 
 
 class Table:
@@ -151,10 +170,7 @@ def as_limit(value: object) -> timedelta:
 
 def as_rate(value: object) -> int:
     """Bytes per second, such as ``50M``."""
-    rate = value if isinstance(value, int) and not isinstance(value, bool) else parse_bytes(as_text(value))
-    if rate < 1:
-        raise ValueError("it has to be at least one byte per second")
-    return rate
+    return parse_rate(str(value) if isinstance(value, int) else as_text(value))
 
 
 def as_keep(at_least: int, *, takes: bool) -> Callable[[object], Keep]:
@@ -194,11 +210,16 @@ def as_places(value: object) -> tuple[Location, ...]:
     return places
 
 
+def as_list(value: object, what: str = "texts", example: str = '["a", "b"]') -> tuple[str, ...]:
+    """A list of texts; ``what`` they are, with an example, is for the message."""
+    if not isinstance(value, list) or not all(isinstance(text, str) and text.isprintable() for text in value):
+        raise ValueError(f"it has to be a list of {what}, as in {example}")
+    return tuple(value)
+
+
 def as_patterns(value: object) -> tuple[str, ...]:
     """A list of patterns of names."""
-    if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
-        raise ValueError('it has to be a list of patterns, as in ["tmp", "*/cache"]')
-    return Selection(include=tuple(value)).include  # which checks them
+    return Selection(include=as_list(value, "patterns", '["tmp", "*/cache"]')).include  # which checks them
 
 
 def as_command(value: object) -> tuple[str, ...]:

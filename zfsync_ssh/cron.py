@@ -20,7 +20,7 @@ from .errors import EXIT_INTERRUPTED, EXIT_OK, ConnectError, DatasetError, Locke
 from .history import DatasetRun, History, Run
 from .hooks import Point, run_hook
 from .joblog import JobLog
-from .jobsteps import Brought, Pushed, Steps
+from .jobsteps import Pushed, Steps
 from .location import Location
 from .lock import Lock
 from .retention import Keep, due, name_for, to_prune
@@ -217,7 +217,8 @@ class _JobRun:
         self._around.log(f"{place(target)}: {len(pushed.datasets)} datasets, {sent} bytes sent, {len(wrong)} failed")
         if pushed.exit_code == EXIT_OK:
             return pushed, None
-        return pushed, self._note(Failure(pushed.exit_code, _told(place(target), wrong)))
+        messages = [row.message or f"{row.dataset} failed." for row in wrong] + [*pushed.problems]
+        return pushed, self._note(Failure(pushed.exit_code, _told(place(target), messages)))
 
     def _patience(self, error: ZfsyncError) -> float:
         """For how many seconds it is worth trying again after such an error."""
@@ -319,8 +320,8 @@ class _JobRun:
         return failure
 
 
-def _told(target: str, wrong: Sequence[Brought]) -> str:
+def _told(target: str, messages: Sequence[str]) -> str:
     """What failed of a push, in a few sentences."""
-    told = " ".join(row.message or f"{row.dataset} failed." for row in wrong[:MAX_TOLD])
-    more = f" {len(wrong) - MAX_TOLD} more datasets failed." if len(wrong) > MAX_TOLD else ""
-    return f"{target} is not up to date: {told}{more}" if wrong else f"{target} is not up to date."
+    more = f"{len(messages) - MAX_TOLD} more datasets failed." if len(messages) > MAX_TOLD else ""
+    told = " ".join(filter(None, (*messages[:MAX_TOLD], more)))
+    return f"{target} is not up to date: {told}" if told else f"{target} is not up to date."

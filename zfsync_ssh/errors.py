@@ -19,6 +19,8 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
+from typing import Tuple
+
 EXIT_OK = 0
 EXIT_INTERRUPTED = 130
 
@@ -27,6 +29,11 @@ class ZfsyncError(Exception):
     """The root of the tree. The message is one sentence for the user: what happened to what, and what to do."""
 
     exit_code = 1
+
+    @property
+    def problems(self) -> Tuple[str, ...]:
+        """What it says, a sentence or more for each line."""
+        return (str(self),)
 
 
 class UsageError(ZfsyncError):

@@ -79,6 +79,19 @@ class Item:
         return "raw" if self.raw else self.flags or "none"
 
     @property
+    def base(self) -> Snapshot | None:
+        """The source's snapshot that the target has now, or the stream begins from; None for none, or a bookmark."""
+        base = self.decision.base if self.decision is not None else 0
+        return next((snapshot for snapshot in reversed(self.source.snapshots) if snapshot.guid == base), None)
+
+    @property
+    def newest_after(self) -> Snapshot | None:
+        """The newest of the source's snapshots that the target has once all is sent."""
+        if self.steps:
+            return self.steps[-1].to
+        return self.base if self.decision is not None and self.decision.kind == UPTODATE else None
+
+    @property
     def what(self) -> str:
         """``full @a -> @c``, ``@a -> @c``, ``resume -> @c``."""
         if not self.steps:

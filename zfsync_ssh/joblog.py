@@ -1,4 +1,4 @@
-"""Where an unattended job tells what it did: a file, syslog, both or neither.
+"""Where an unattended job tells what it did: a file, syslog, whoever looks on; all of them or none.
 
 The file is opened for each entry, so that it may be moved away at any time and a new one begun, as log rotation does.
 """
@@ -16,12 +16,19 @@ class JobLog:
     """The log of one job. It never fails: what it could not write is in ``problems``, a sentence each."""
 
     def __init__(
-        self, job: str, *, file: Path | None = None, to_syslog: bool = False, now: Callable[[], datetime]
+        self,
+        job: str,
+        *,
+        file: Path | None = None,
+        to_syslog: bool = False,
+        now: Callable[[], datetime],
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self._job = job
         self._file = file
         self._to_syslog = to_syslog
         self._now = now
+        self._tell = tell
         self.problems: list[str] = []
 
     def __call__(self, text: str, *, failed: bool = False) -> None:
@@ -30,6 +37,8 @@ class JobLog:
         if self._to_syslog:
             syslog.openlog("zfsync", syslog.LOG_PID, syslog.LOG_DAEMON)
             syslog.syslog(syslog.LOG_ERR if failed else syslog.LOG_INFO, f"{self._job}: {text}")
+        if self._tell is not None and not failed:  # what failed is told in the end
+            self._tell(text)
         if self._file is not None and not self.problems:
             self._append(f"{self._now():%Y-%m-%d %H:%M:%S%z} {self._job}: {text}\n".encode())
 

@@ -46,6 +46,8 @@ class Pushed:
 
     exit_code: int
     datasets: tuple[Brought, ...] = ()
+    problems: tuple[str, ...] = ()
+    """A sentence for each thing besides that could not be done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
-"""Where a tree is, as the command line names it. Pure."""
+"""Where a tree is, as the user names it, and what the user says of the way there. Pure."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from .dataset import check_name
@@ -16,6 +18,17 @@ class Location(NamedTuple):
     user: str | None
     host: str
     dataset: str
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way to other hosts, and what runs there. What is None is as ssh, or the other host, has it."""
+
+    port: int | None = None
+    identity: Path | None = None
+    ssh_config: Path | None = None
+    remote_python: str | None = None
+    sudo: bool = False
 
 
 def parse_location(text: str) -> Location:

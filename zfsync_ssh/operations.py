@@ -39,6 +39,7 @@ class Operations:
     alive              root, (run)                     fails when the run has gone that made holds
     bookmark           bookmark, (snapshot)
     unbookmark         bookmark
+    snapshot           snapshot                        takes it: those that follow each other all or none
     destroy-snapshot   snapshot                        not one that is held or has clones
     ancestor           dataset above the root          makes it
     placeholder        dataset                         makes it: empty, for children alone
@@ -56,7 +57,7 @@ class Operations:
     inherit-key        dataset                         makes it part of its parent's encryption root
     =================  ==============================  ============================================
 
-    The first eight are for a source as well, the others for a target. ``newest`` is the GUID of the dataset's newest
+    The first ten are for a source as well, the others for a target. ``newest`` is the GUID of the dataset's newest
     snapshot, or empty: it is refused when that is another one now, for then something would be lost that nobody saw.
     """
 
@@ -123,8 +124,6 @@ class Operations:
         verb, name, arguments = operation
         if len(arguments) != _ARGUMENTS.get(verb, -1) or not (verb in _AT_ONCE or verb in self._singly):
             return False
-        if verb == "destroy-snapshot" and not self._tree.buffer:
-            return False
         if verb in ("hold", "release") and parse_tag(arguments[0]) is None:
             return False  # somebody else's hold
         if not _NAMED.get(verb, _DATASET).fullmatch(name):
@@ -150,6 +149,8 @@ class Operations:
             return self.driver.bookmark([(operation.name, operation.arguments[0]) for operation in operations])
         if verb == "unbookmark":
             return self.driver.destroy_bookmarks(names)
+        if verb == "snapshot":
+            return self.driver.snapshot(names)
         return self.driver.destroy_snapshots(names)
 
     # -- one at a time: None when it is done --
@@ -312,13 +313,14 @@ class Operations:
 _MANY_RENAMES = 10
 """From so many on, the driver does them: loading the library takes as long as some commands (docs/libzfs.md)."""
 
-_AT_ONCE = ("hold", "release", "bookmark", "unbookmark", "destroy-snapshot")
+_AT_ONCE = ("hold", "release", "bookmark", "unbookmark", "snapshot", "destroy-snapshot")
 """Verbs that the driver does for many names at once."""
 
 _ARGUMENTS = {
     "hold": 1, "release": 1, "announce": 1, "forget": 1, "let-go": 1, "alive": 1, "bookmark": 1, "unbookmark": 0,
-    "destroy-snapshot": 0, "ancestor": 0, "placeholder": 0, "buffer": 0, "drop": 0, "rename": 2, "park": 3, "aside": 2,
-    "rollback": 1, "hollow": 1, "destroy": 1, "promote": 0, "mark": 1, "unmark": 0, "inherit-key": 0,
+    "snapshot": 0, "destroy-snapshot": 0, "ancestor": 0, "placeholder": 0, "buffer": 0, "drop": 0, "rename": 2,
+    "park": 3, "aside": 2, "rollback": 1, "hollow": 1, "destroy": 1, "promote": 0, "mark": 1, "unmark": 0,
+    "inherit-key": 0,
 }  # fmt: skip
 """How many arguments each takes."""
 
@@ -326,8 +328,8 @@ _DATASET = re.compile("[^@#%,]+")
 _SNAPSHOT = re.compile("[^@#%,]+@[^@#%,]+")
 _BOOKMARK = re.compile("[^@#%,]+#[^@#%,]+")
 _NAMED = {
-    "hold": _SNAPSHOT, "release": _SNAPSHOT, "destroy-snapshot": _SNAPSHOT, "rollback": _SNAPSHOT,
-    "bookmark": _BOOKMARK, "unbookmark": _BOOKMARK,
+    "hold": _SNAPSHOT, "release": _SNAPSHOT, "snapshot": _SNAPSHOT, "destroy-snapshot": _SNAPSHOT,
+    "rollback": _SNAPSHOT, "bookmark": _BOOKMARK, "unbookmark": _BOOKMARK,
 }  # fmt: skip
 """What each names; all others a dataset."""
 

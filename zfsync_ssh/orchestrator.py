@@ -17,7 +17,8 @@ from .dataset import Inventory, parent_of
 from .dispatch import Dispatch
 from .endpoint import Endpoint
 from .errors import EXIT_INTERRUPTED, EXIT_OK, DatasetError, UsageError, ZfsError, ZfsyncError
-from .events import Connected, Ended, Event, Observer, Planned, Started, Status
+from .events import Connected, Ended, Event, Observer, Outcome, Planned, Started, Status
+from .item import Item
 from .keeping import Holds
 from .ledger import Ledger
 from .messages import Operation
@@ -27,6 +28,7 @@ from .policy import DEFAULT, Policy
 from .preparation import Confirm, Preparation, Prepared
 from .source import Source
 from .throttle import Throttle
+from .transfer import Transfer
 from .workers import Workers
 
 
@@ -50,6 +52,18 @@ class Options:
     write_plan: Callable[[dict[str, Any]], None] | None = None
     """Takes the plan, to be written down."""
 
+    @classmethod
+    def of(cls, transfer: Transfer, **more: Any) -> Options:
+        """What the user wants of a transfer; ``more`` are the other fields."""
+        return cls(
+            channels=transfer.channels,
+            recursive=transfer.recursive,
+            policy=transfer.policy,
+            compress=transfer.compress,
+            rate_limit=transfer.rate_limit,
+            **more,
+        )
+
 
 class Replication:
     """One run that brings a target up to date with a source. `run` it once."""
@@ -62,6 +76,18 @@ class Replication:
         self._ledger = Ledger(source.host, target.host, observe)
         self._holds = Holds(source, str(target), observe)
         self._refused = False
+        self._plan: Plan | None = None
+
+    @property
+    def outcomes(self) -> list[tuple[Item, Outcome]]:
+        """What was planned for each dataset, and what became of it."""
+        items = self._plan.items if self._plan is not None else ()
+        return [(item, outcome) for item in items if (outcome := self._ledger.outcome(item)) is not None]
+
+    @property
+    def broken(self) -> list[Item]:
+        """What was to be sent and did not arrive as a whole, once the run is over."""
+        return [item for item, outcome in self.outcomes if item.steps and outcome.status is Status.FAILED]
 
     async def run(self) -> int:
         """Do all of it; the exit code.
@@ -103,7 +129,7 @@ class Replication:
             would = await self._preparation(dry_run=True, observe=_nobody).prepare(control, source, target, agreed)
             check_record(options.expected, self._record(would))
         made = await preparation.prepare(control, source, target, agreed)
-        plan = made.plan
+        plan = self._plan = made.plan
         self._check_record(made)
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
         self._settle_the_rest(plan)

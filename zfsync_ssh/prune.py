@@ -7,12 +7,13 @@ not the newest snapshot in common, no dataset with something below it that stays
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from . import losing
 from .dataset import Inventory, parent_of
-from .messages import Operation
+from .messages import Operation, Result
 from .selection import Selection
 
 
@@ -31,6 +32,15 @@ def surplus_snapshots(source: Inventory, target: Inventory, newest: Mapping[str,
         # Its own place: by the time that they go, what waited in the buffer has been renamed.
         surplus += [f"{target.root}{child}@{one.name}" for one in there.snapshots[:at] if one.guid not in known]
     return surplus
+
+
+def destroyed(results: Iterable[Result]) -> Iterator[tuple[str, str, list[Result]]]:
+    """For each dataset of which snapshots were to be destroyed, which of them have gone, in words, and what failed."""
+    for dataset, group in groupby(results, lambda result: result.name.partition("@")[0]):
+        of_dataset = list(group)
+        done = [f"@{result.name.partition('@')[2]}" for result in of_dataset if result.ok]
+        words = f"{len(done)} snapshots from {done[0]} to {done[-1]}" if len(done) > 1 else "".join(done)
+        yield dataset, words, [result for result in of_dataset if not result.ok]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ class Seen:
     source: Inventory | None = None
     there: Mapping[str, Inventory] = field(default_factory=dict)
     """By target."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """By dataset of the source: how many of its snapshots are held."""
     local_time: bool = False
     """The names of snapshots are in local time."""
 
@@ -60,6 +62,8 @@ class DatasetStatus:
     good_until: datetime | None = None
     """The target has all that the source had then; None when it has nothing, or that is not known."""
     bytes: int = 0
+    held: int = 0
+    """Snapshots at the source that are held, by whomever."""
     partial: bool = False
     """A receive was cut off there, and can be resumed."""
     failure: str = ""
@@ -124,6 +128,7 @@ def _datasets(seen: Seen, target: str, success: datetime | None) -> Iterator[Dat
             behind,
             max((moment for moment in moments if moment is not None), default=None),
             last.bytes if last else 0,
+            seen.held.get(source.name, 0),
             bool(known and known.token),
             last.message if last and last.failed else "",
         )

@@ -1,4 +1,4 @@
-"""How users write spans of time (``48h``) and amounts of bytes (``50M``), and how both are told to them. Pure."""
+"""How users write spans of time (``48h``), and how they are told to them. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from datetime import timedelta
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_MULTIPLES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 MAX_SPAN = timedelta(days=100 * 366)
 """Longer ones are slips of the keyboard, and dates overflow with them."""
 
@@ -30,11 +29,3 @@ def span_words(span: timedelta) -> str:
         if count:
             words.append(f"{count}{unit}")
     return " ".join(words[:2]) or "0s"
-
-
-def parse_bytes(text: str) -> int:
-    """``50M``, ``1.5G``, ``4096``: bytes, in powers of 1024; `ValueError`, a clause, for others."""
-    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([KMGT]?)", text.upper().removesuffix("B").removesuffix("I"))
-    if not found:
-        raise ValueError(f"{text!r} is no amount of bytes: write it as 500K, 50M or 1.5G")
-    return int(float(found[1]) * _MULTIPLES[found[2]])

@@ -146,6 +146,11 @@ class World:
         listing = ["zfs", "list", "-Hrt", "snapshot", "-o", "name,guid", root or self.target]
         return self.receiver.run(listing, check=False).stdout.splitlines()
 
+    def snapshots_of(self, machine: Machine, dataset: str) -> list[str]:
+        """The names of a dataset's own snapshots, oldest first; none of one that is not there."""
+        listing = ["zfs", "list", "-Hd1", "-t", "snapshot", "-s", "createtxg", "-o", "name", dataset]
+        return [name.partition("@")[2] for name in machine.run(listing, check=False).stdout.splitlines()]
+
     def get(self, prop: str, child: str = "") -> str:
         """A property at the target."""
         return self.receiver.run(["zfs", "get", "-Ho", "value", prop, self.target + child]).stdout.strip()

@@ -128,18 +128,19 @@ ALONE = "it names a snapshot or bookmark; give the dataset alone."
             "'b:pool' names a host: pull is to this machine, push goes between any two.",
         ),
         (("cleanbuffer", "backup:1"), "'1' is not a dataset: a pool's name begins with a letter."),
-        ((*PUSH, "--channels", "0"), "--channels 0 is not possible: give 1 or more."),
-        ((*PUSH, "--channels=-3"), "--channels -3 is not possible: give 1 or more."),
+        ((*PUSH, "--channels", "0"), "--channels: it has to be a number from 1 to 256."),
+        ((*PUSH, "--channels=-3"), "--channels: it has to be a number from 1 to 256."),
         (
             (*PUSH, "--rate-limit", "50MB/s"),
-            "'50MB/s' is not a rate: give bytes per second, 1K or more; K, M and G are 2^10, 2^20 and 2^30, as in 50M.",
+            "--rate-limit: '50MB/s' is not a rate: give bytes per second, 1K or more; K, M and G are 2^10, 2^20 "
+            "and 2^30, as in 50M.",
         ),
         ((*PUSH, "--port", "0"), "0 is not a port: give one from 1 to 65535."),
         ((*PUSH, "-p", "65536"), "65536 is not a port: give one from 1 to 65535."),
         ((*PUSH, "--identity", "/no/such/key"), "There is no key /no/such/key."),
         (
             (*PUSH, "--buffer", "pool/a@b"),
-            f"'pool/a@b' is not a dataset: {ALONE}",
+            f"--buffer: 'pool/a@b' is not a dataset: {ALONE}",
         ),
         (
             (*PUSH, "--buffer", "other/x"),

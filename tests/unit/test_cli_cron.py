@@ -46,7 +46,10 @@ def test_all_that_is_wrong_with_it_is_told_a_line_each(home: Path, capsys: pytes
     path.write_text('[job.a]\nsource = "x"\nport = 0\ntarget = "y"\nprot = 1\n')
     path.chmod(0o600)
     assert main(["config", "check", "--config", str(path)]) == 2
-    assert [line.split(" ")[0] for line in capsys.readouterr().err.splitlines()] == [f"{path}:3:", f"{path}:5:"]
+    assert [line.split(" ")[:2] for line in capsys.readouterr().err.splitlines()] == [
+        ["zfsync:", f"{path}:3:"],
+        ["zfsync:", f"{path}:5:"],
+    ]
 
 
 def test_the_example_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,3 +120,40 @@ def test_what_systemctl_refuses_is_told(home: Path, capsys: pytest.CaptureFixtur
     (home / "systemctl.fail").touch()
     assert main(["cron", "install", "web", "--systemd"]) == 2
     assert said(capsys) == "'systemctl daemon-reload' failed: no bus."
+
+
+# ---- cron run --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["wep"], "There is no job 'wep' in {}: did you mean web."),
+        (
+            ["web", "--keep", "daily=3", "--channels", "2"],
+            "--keep, --channels cannot be given for a job of the configuration: say it there, or name a TARGET.",
+        ),
+        (["web", "--wait", "soon"], "--wait: 'soon' is no span of time: write it as 30s, 15m, 48h, 2d or 1w."),
+        (["tank/a", "tank/a/b"], "--target: tank/a/b is part of the source tank/a itself: choose another."),
+        (["tank/a", "usb/a", "--keep", "daily"], "--keep: 'daily' is not one of "),
+        (["tank/a", "usb/a", "--skip-unwritten"], "--skip-unwritten: it is about snapshots, and without keep "),
+        (["tank/a", "usb/a", "--identity", "/no/such/key"], "There is no key /no/such/key."),
+    ],
+)
+def test_what_cannot_be_run_is_told(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argv: list[str], sentence: str
+) -> None:
+    monkeypatch.setattr("zfsync_ssh.history.state_directory", lambda *, root, home: home / "state")
+    assert main(["cron", "run", *argv]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence.format(home / ".config/zfsync/zfsync.toml") in err
+
+
+def test_every_wrong_option_of_a_job_is_told_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cron", "run", "tank/a", "usb/a", "--keep", "x", "--rate-limit", "y", "--wait", "z"]) == 2
+    assert [line.split(" ")[:2] for line in capsys.readouterr().err.splitlines()] == [
+        ["zfsync:", "--keep:"],
+        ["zfsync:", "--rate-limit:"],
+        ["zfsync:", "--wait:"],
+    ]

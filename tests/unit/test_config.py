@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from zfsync_ssh.config import MAX_NAME_CHARS, Config, ConfigError, Job, config_paths, job_of, load, parse
+from zfsync_ssh.config import MAX_NAME_CHARS, Config, Job, config_paths, job_of, load, parse
 from zfsync_ssh.config_example import example
+from zfsync_ssh.config_values import ConfigError
 from zfsync_ssh.errors import UsageError
 from zfsync_ssh.location import Location
 from zfsync_ssh.retention import Class
@@ -58,17 +59,19 @@ def test_the_example_loads_and_so_does_every_line_of_it_that_is_commented_out(tm
     whole = parse(everything, path).jobs["web"]
     assert len(whole.hooks.commands) == 5
     assert whole.transfer.rate_limit == 50 << 20
-    for part in (whole, whole.retention, whole.transfer, whole.connection, whole.timing):
+    policy = whole.transfer.policy
+    for part in (whole, whole.retention, whole.transfer, policy, policy.selection, policy.properties, whole.connection,
+                 whole.timing):  # fmt: skip
         for field in dataclasses.fields(part):
             default = field.default if field.default is not dataclasses.MISSING else None
-            same = ("on_divergence", "channels")
+            same = ("on_divergence", "channels", "flags", "usable", "until")
             assert field.name in same or getattr(part, field.name) != default, f"the example lacks {field.name}"
 
 
 def test_all_of_a_job() -> None:
     read_job = job(
         'keep = "hourly=24,daily=30"\nkeep-target = "within=30d"\nkeep-at-least = 2\nskip-unwritten = true\n'
-        'exclude = ["tmp"]\nno-intermediates = true\nno-recursive = true\nchannels = 8\nrate-limit = 1000\n'
+        'exclude = ["tmp"]\nno-intermediates = true\nno-recursive = true\nchannels = 8\nrate-limit = 2000\n'
         'on-divergence = "set-aside"\nport = 2222\nidentity = "~/.ssh/id"\nsudo = true\nschedule = "every 15m"\n'
         'jitter = "30s"\nwait = "10m"\nretry-for = "1h"\nlog-file = "/var/log/z.log"\nsyslog = true\n'
         '[job.web.hooks]\nbefore_snapshot = ["/bin/sync", ""]\ntimeout = "10s"\n'
@@ -78,8 +81,8 @@ def test_all_of_a_job() -> None:
     assert read_job.retention.keep.classes == (Class.DAILY, Class.HOURLY)
     assert read_job.retention.keep_target.within == timedelta(days=30)
     assert (read_job.retention.keep.at_least, read_job.retention.keep_target.at_least) == (2, 2)
-    assert read_job.transfer.selection == Selection(exclude=("tmp",), intermediates=False)
-    assert (read_job.transfer.recursive, read_job.transfer.channels, read_job.transfer.rate_limit) == (False, 8, 1000)
+    assert read_job.transfer.policy.selection == Selection(exclude=("tmp",), intermediates=False)
+    assert (read_job.transfer.recursive, read_job.transfer.channels, read_job.transfer.rate_limit) == (False, 8, 2000)
     assert read_job.connection.identity == Path.home() / ".ssh/id"
     assert str(read_job.timing.schedule) == "*/15 * * * *"
     assert read_job.timing.retry_for == timedelta(hours=1)
@@ -123,8 +126,8 @@ def test_values_cannot_be_changed() -> None:
         ('remote-python = "a\\nb"', 'job.web.remote-python: it has to be a text, as in "text".'),
         ('jitter = "5"', "job.web.jitter: '5' is no span of time: write it as 30s, 15m, 48h, 2d or 1w."),
         ("jitter = 5", 'job.web.jitter: it has to be a text, as in "text".'),
-        ('rate-limit = "fast"', "job.web.rate-limit: 'fast' is no amount of bytes: write it as 500K, 50M or 1.5G."),
-        ("rate-limit = 0", "job.web.rate-limit: it has to be at least one byte per second."),
+        ('rate-limit = "fast"', "job.web.rate-limit: 'fast' is not a rate: "),
+        ("rate-limit = 0", "job.web.rate-limit: '0' is not a rate: "),
         ('on-divergence = "destroy"', "job.web.on-divergence: it has to be one of fail, set-aside, rollback, replace."),
         ('keep = "within=2d"', "job.web.keep: it names no class to take snapshots of: "),
         ('keep = "daily=x"', "job.web.keep: daily=x has to be a number from 0 to 1000000."),

@@ -1,4 +1,4 @@
-"""Spans of time and amounts of bytes, as users write them."""
+"""Spans of time, as users write them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zfsync_ssh.units import MAX_SPAN, parse_bytes, parse_span, span_words
+from zfsync_ssh.units import MAX_SPAN, parse_span, span_words
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,3 @@ def test_a_span_in_words_is_never_more_than_the_span_and_reads_back(seconds: int
 def test_what_lies_in_the_future_is_no_time_ago() -> None:
     assert span_words(timedelta(seconds=-5)) == "0s"
     assert span_words(timedelta(hours=52, minutes=3)) == "2d 4h"
-
-
-@pytest.mark.parametrize(
-    ("text", "count"), [("0", 0), ("4096", 4096), ("1K", 1024), ("50m", 50 << 20), ("1.5G", 3 << 29), ("2TiB", 2 << 40)]
-)
-def test_an_amount_of_bytes_is_read(text: str, count: int) -> None:
-    assert parse_bytes(text) == count
-
-
-@pytest.mark.parametrize("text", ["", "M", "-1", "1e3", "5X", "5 M", "1.M"])
-def test_what_is_no_amount_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no amount of bytes: write it as 500K"):
-        parse_bytes(text)

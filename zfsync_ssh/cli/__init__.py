@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import EXIT_INTERRUPTED, ZfsyncError
-from . import cleanbuffer, compare, config, cron, holds, replicate, verify
+from . import cleanbuffer, compare, config, cron, holds, replicate, status, verify
 from .options import with_ages
 from .wiring import EXIT_CODES
 
-_COMMANDS = (replicate, compare, verify, cleanbuffer, holds, config, cron)
+_COMMANDS = (replicate, compare, verify, cleanbuffer, holds, config, cron, status)
 """In the order of ``zfsync --help``."""
 
 
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ZfsyncError as error:
         if arguments is not None and arguments.verbose:
             traceback.print_exc()
-        _complain(str(error))
+        for problem in error.problems:
+            _complain(problem)
         return error.exit_code
     except (KeyboardInterrupt, asyncio.CancelledError):
         _complain("interrupted: the next run goes on where this one stopped.")

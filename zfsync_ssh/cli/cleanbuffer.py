@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..location import parse_location
-from .wiring import EXIT_CODES, Commands, add_target, buffer_of, endpoint_at, owner, run_job
+from .wiring import EXIT_CODES, Commands, add_target, run_job, way_of
 
 _CLEAN_EXAMPLES = """\
 example:
@@ -29,7 +29,8 @@ def add(commands: Commands) -> None:
 
 def _cleanbuffer(arguments: argparse.Namespace) -> int:
     from ..jobs import clean_buffer
+    from ..reach import buffer_of, endpoint_at, owner
 
     target = parse_location(arguments.target)
-    there = endpoint_at(arguments, target, buffer_of(arguments, target))
+    there = endpoint_at(way_of(arguments), target, buffer_of(target.dataset, arguments.buffer))
     return run_job(arguments, lambda observe: clean_buffer(there, owner(), observe))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..location import parse_location
-from .wiring import EXIT_CODES, Commands, add_connection, run_job, source_at
+from .wiring import EXIT_CODES, Commands, add_connection, run_job, way_of
 
 _COMPARE_EXAMPLES = """\
 examples:
@@ -33,7 +33,9 @@ def add(commands: Commands) -> None:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from ..jobs import compare
+    from ..reach import source_at
 
-    first = source_at(arguments, parse_location(arguments.source))
-    second = source_at(arguments, parse_location(arguments.target))
+    way = way_of(arguments)
+    first = source_at(way, parse_location(arguments.source))
+    second = source_at(way, parse_location(arguments.target))
     return run_job(arguments, lambda observe: compare(first, second, not arguments.no_recursive, observe))

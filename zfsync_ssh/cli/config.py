@@ -40,15 +40,9 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from ..config import ConfigError, load
-    from ..console.text import printable
+    from ..config import load
 
-    try:
-        config = load(arguments.config)
-    except ConfigError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"{printable(problem)}\n")
-        return error.exit_code
+    config = load(arguments.config)
     count = len(config.jobs)
     sys.stdout.write(f"{config.path}: {count} job{'s' * (count != 1)}, all well: {', '.join(config.jobs)}\n")
     return EXIT_OK

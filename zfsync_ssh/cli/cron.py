@@ -1,4 +1,4 @@
-"""The commands that have a job run by itself: cron install, list, remove."""
+"""The commands about jobs that run by themselves: cron install, list, remove, and run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EXIT_OK, UsageError
 from .config import add_config
+from .cron_run import add_run
 from .wiring import Commands
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def add(commands: Commands) -> None:
     """Add them to the program's commands."""
     parser = commands.add_parser(
         "cron",
-        help="have jobs run by themselves",
-        description="Puts jobs of the configuration into your crontab, of which only the lines that it marks with "
-        "'# zfsync:JOB' are ever touched, or makes systemd timers of them.",
+        help="run jobs, and have them run by themselves",
+        description="Runs jobs, puts them into your crontab, of which only the lines that it marks with '# zfsync:JOB' "
+        "are ever touched, or makes systemd timers of them.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,6 +42,7 @@ def add(commands: Commands) -> None:
     install.add_argument("job", metavar="JOB", help="its name in the configuration")
     install.add_argument("--schedule", metavar="WHEN", help="instead of the job's: '*/5 * * * *', 'every 5m', 'daily'")
     add_config(install)
+    add_run(verbs)
     listing = verbs.add_parser("list", help="which jobs are in the crontab")
     remove = verbs.add_parser("remove", help="have a job run by itself no more")
     remove.add_argument("job", metavar="JOB", help="its name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..location import parse_location
-from .wiring import EXIT_CODES, Commands, add_connection, endpoint_at, run_job
+from .wiring import EXIT_CODES, Commands, add_connection, run_job, way_of
 
 _EXAMPLES = """\
 examples:
@@ -32,6 +32,7 @@ def add(commands: Commands) -> None:
 
 def _holds(arguments: argparse.Namespace) -> int:
     from ..jobs import show_holds
+    from ..reach import endpoint_at
 
-    there = endpoint_at(arguments, parse_location(arguments.source), "")
+    there = endpoint_at(way_of(arguments), parse_location(arguments.source), "")
     return run_job(arguments, lambda observe: show_holds(there, arguments.release_stale, observe))

@@ -1,9 +1,8 @@
-"""The options of a replication: how they are given, and the `Policy` and `Options` that they come to."""
+"""The options of a replication: how they are given, and the `Transfer` and `Options` that they come to."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import sys
 from collections.abc import Sequence
@@ -12,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..compression import CHOICES, NONE
 from ..errors import UsageError
-from ..policy import Divergence, Policy, Properties
-from ..selection import Selection
-from ..units import parse_span
-from .wiring import owner
+from ..policy import Divergence
 
 if TYPE_CHECKING:
     from ..orchestrator import Options
+    from ..transfer import Transfer
 
 
 DELETE_DATASETS = "--delete-datasets"
@@ -59,6 +56,10 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
     transfer.add_argument("--no-hold", action="store_true", help="do not hold the snapshots while they are sent")
     transfer.add_argument("--skip-preflight", action="store_true", help="do not check room and features there first")
     parser.add_argument("--no-recursive", action="store_true", help="SOURCE alone, without the datasets below it")
+
+
+def add_attended(parser: argparse.ArgumentParser) -> None:
+    """Add what is for runs that somebody looks at, before or after."""
     parser.add_argument("-n", "--dry-run", action="store_true", help="show what would be done, and why; change nothing")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask before something is lost")
     parser.add_argument(
@@ -131,96 +132,38 @@ def add_target_choices(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def policy_of(arguments: argparse.Namespace, **more: Any) -> Policy:
-    """The policy that the options say; ``more`` are fields of `Policy` besides."""
-    selection = Selection(
-        tuple(arguments.include),
-        tuple(arguments.exclude),
-        tuple(arguments.snapshots),
-        tuple(arguments.exclude_snapshots),
-        not arguments.no_intermediates,
-        _at_least(arguments.latest, "--latest"),
-        _when(arguments.since) if arguments.since else 0.0,
-        more.pop("until", ""),
-    )
-    age = arguments.delete_datasets
-    return Policy(
-        selection=selection,
-        raw=not arguments.no_raw,
-        resume=not arguments.no_resume,
-        skip_empty=arguments.skip_empty,
-        hold=not arguments.no_hold,
-        bookmark=not arguments.no_bookmark,
-        follow_renames=not arguments.no_follow_renames,
-        on_divergence=Divergence(arguments.on_divergence),
-        delete_snapshots=arguments.delete_snapshots,
-        delete_datasets=age is not None,
-        delete_age=_span(age, "--delete-datasets") if age is not None else 0.0,
-        properties=_properties(arguments),
-        inherit_encryption_root=arguments.inherit_encryption_root,
-        preflight=not arguments.skip_preflight,
-        **more,
-    )
+def values_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """The options that were given, by their names, as a configuration file would have them."""
+    return {name.replace("_", "-"): value for name, value in vars(arguments).items() if _given(value)}
 
 
-def options_of(arguments: argparse.Namespace, policy: Policy) -> Options:
+def _given(value: object) -> bool:
+    return value is not None and value is not False and value != []
+
+
+def transfer_of(arguments: argparse.Namespace) -> Transfer:
+    """The options about what is sent and how; `ConfigError` for all that is wrong with them."""
+    from ..config_values import Problems, Table
+    from ..transfer import read_transfer
+
+    problems = Problems()
+    transfer = read_transfer(Table(values_of(arguments), (), problems))
+    problems.check_options()
+    return transfer
+
+
+def options_of(arguments: argparse.Namespace, transfer: Transfer) -> Options:
     """All options of a run."""
     from ..orchestrator import Options
-    from ..throttle import parse_rate
+    from ..reach import owner
 
-    if arguments.channels < 1:
-        raise UsageError(f"--channels {arguments.channels} is not possible: give 1 or more.")
-    return Options(
-        channels=arguments.channels,
-        recursive=not arguments.no_recursive,
-        dry_run=arguments.dry_run,
+    return Options.of(
+        transfer,
         owner=owner(),
-        policy=policy,
-        compress=arguments.compress,
-        rate_limit=parse_rate(arguments.rate_limit) if arguments.rate_limit is not None else 0,
+        dry_run=arguments.dry_run,
         expected=_read_plan(arguments.plan_in) if arguments.plan_in else None,
         write_plan=(lambda made: _write_plan(arguments.plan_out, made)) if arguments.plan_out else None,
     )
-
-
-def _at_least(count: int, option: str) -> int:
-    if count < 0:
-        raise UsageError(f"{option} {count} is not possible: give 1 or more.")
-    return count
-
-
-def _span(text: str, option: str) -> float:
-    try:
-        return parse_span(text).total_seconds()
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}.") from error
-
-
-def _when(text: str) -> float:
-    """Seconds since 1970 of a date, or of so long ago."""
-    now = datetime.datetime.now(datetime.UTC)
-    try:
-        return (now - parse_span(text)).timestamp()
-    except ValueError:
-        pass
-    try:
-        when = datetime.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"--since {text!r} is no time: give 30d, 12h, 2026-01-31 or 2026-01-31T18:00.") from error
-    return (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
-
-
-def _properties(arguments: argparse.Namespace) -> Properties:
-    from ..properties import check
-
-    pairs = []
-    for text in arguments.set:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set {text!r} sets nothing: give PROPERTY=VALUE.")
-        pairs.append((name, value))
-    preserve = [name for names in arguments.preserve for name in names.split(",")]
-    return check(Properties(tuple(pairs), tuple(preserve), tuple(arguments.exclude_property)))
 
 
 def _read_plan(path: Path) -> dict[str, Any]:

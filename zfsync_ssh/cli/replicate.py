@@ -10,21 +10,22 @@ from ..dataset import child_of
 from ..errors import UsageError
 from ..location import Location, parse_location
 from .options import (
+    add_attended,
     add_choosing,
     add_target_choices,
     add_transfer,
     options_of,
-    policy_of,
     question,
     someone_to_ask,
+    transfer_of,
 )
-from .wiring import EXIT_CODES, Commands, add_target, buffer_of, endpoint_at, run_job, source_at
+from .wiring import EXIT_CODES, Commands, add_target, run_job, way_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ..events import Observer
-    from ..policy import Policy
+    from ..transfer import Transfer
 
 PUSH_EXAMPLES = """\
 examples:
@@ -101,13 +102,14 @@ def add(commands: Commands) -> None:
 def _add_rest(parser: argparse.ArgumentParser, target: str) -> None:
     add_target(parser, "TARGET", target)
     add_transfer(parser)
+    add_attended(parser)
     add_choosing(parser)
     add_target_choices(parser)
 
 
 def _push(arguments: argparse.Namespace) -> int:
     places = parse_location(arguments.source), parse_location(arguments.target)
-    return _replicate(arguments, *places, policy_of(arguments))
+    return _replicate(arguments, *places, transfer_of(arguments))
 
 
 def _pull(arguments: argparse.Namespace) -> int:
@@ -116,7 +118,7 @@ def _pull(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{arguments.source!r} names no host to pull from: give [USER@]HOST:SOURCE.")
     if target.host:
         raise UsageError(f"{arguments.target!r} names a host: pull is to this machine, push goes between any two.")
-    return _replicate(arguments, source, target, policy_of(arguments))
+    return _replicate(arguments, source, target, transfer_of(arguments))
 
 
 def _restore(arguments: argparse.Namespace) -> int:
@@ -126,18 +128,21 @@ def _restore(arguments: argparse.Namespace) -> int:
     places = parse_location(arguments.source), parse_location(arguments.target)
     # A bookmark would tie the copy to what was restored from it, which goes its own way from now on. And what was
     # renamed where it is worked with is not to be renamed back because its copy has another name still.
-    policy = policy_of(arguments, until=snapshot[1:], usable=True)
-    return _replicate(arguments, *places, replace(policy, bookmark=False, follow_renames=False))
+    transfer = transfer_of(arguments)
+    selection = replace(transfer.policy.selection, until=snapshot[1:])
+    policy = replace(transfer.policy, selection=selection, usable=True, bookmark=False, follow_renames=False)
+    return _replicate(arguments, *places, replace(transfer, policy=policy))
 
 
-def _replicate(arguments: argparse.Namespace, source: Location, target: Location, policy: Policy) -> int:
+def _replicate(arguments: argparse.Namespace, source: Location, target: Location, transfer: Transfer) -> int:
     from ..orchestrator import Replication
+    from ..reach import buffer_of, endpoint_at, source_at
 
-    options = options_of(arguments, policy)
-    there = endpoint_at(arguments, target, buffer_of(arguments, target))
+    options, way = options_of(arguments, transfer), way_of(arguments)
+    there = endpoint_at(way, target, buffer_of(target.dataset, transfer.buffer))
     if not (source.host or target.host) and child_of(source.dataset, target.dataset) is not None:
         raise UsageError(f"{target.dataset} is part of the source {source.dataset} itself: choose another target.")
-    here = source_at(arguments, source, limited=options.rate_limit > 0)
+    here = source_at(way, source, limited=options.rate_limit > 0)
     return run_job(
         arguments,
         lambda observe: Replication(here, there, replace(options, confirm=_confirm(arguments, observe)), observe).run(),

@@ -7,7 +7,7 @@ import secrets
 
 from ..errors import UsageError
 from ..location import Location, parse_location
-from .wiring import EXIT_CODES, Commands, add_connection, endpoint_at, run_job
+from .wiring import EXIT_CODES, Commands, add_connection, run_job, way_of
 
 _EXAMPLES = """\
 examples:
@@ -51,6 +51,7 @@ def add(commands: Commands) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from ..reach import endpoint_at
     from ..verify import Verify, VerifyOptions
 
     if arguments.channels < 1:
@@ -67,7 +68,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         raise UsageError("Only one of the two names a snapshot: give @SNAPSHOT for both, or for neither.")
     seed = arguments.seed or secrets.token_hex(4)
     options = VerifyOptions(arguments.channels, not arguments.no_recursive, arguments.sample or 0, seed, (here, there))
-    ends = endpoint_at(arguments, first, ""), endpoint_at(arguments, second, "")
+    way = way_of(arguments)
+    ends = endpoint_at(way, first, ""), endpoint_at(way, second, "")
     return run_job(arguments, lambda observe: Verify(*ends, options, observe).run())
 
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from ..events import Answered, Event, Observer, Progress, Question
+from ..events import Answered, Event, Observer, Progress, Question, Started
 
 MAX_WAITING_EVENTS = 10_000
 """Beyond so many that a stopped terminal has not taken, progress is left out; nothing else ever is."""
@@ -29,6 +29,25 @@ def choose(*, json: bool, quiet: bool, verbose: bool) -> Observer:
     from .plain import PlainConsole
 
     return PlainConsole(sys.stdout, sys.stderr, quiet=quiet, verbose=verbose)
+
+
+def choose_unattended(*, json: bool, quiet: bool, verbose: bool) -> Observer:
+    """The observer for runs that follow each other, and that cron starts: it shows nothing where nobody looks on."""
+
+    def make() -> Observer:
+        return choose(json=json, quiet=quiet, verbose=verbose)
+
+    if not json and (quiet or not (verbose or sys.stdout.isatty())):
+        return lambda event: None
+    shown = make()
+
+    def show(event: Event) -> None:
+        nonlocal shown
+        if isinstance(event, Started):
+            shown = make()
+        shown(event)
+
+    return show
 
 
 async def ask(text: str, observe: Observer) -> bool:

@@ -1,0 +1,58 @@
+"""The ends of a run that a location and the way there come to. Nothing is connected to yet."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+
+from . import bootstrap
+from .buffer import check_buffer, default_buffer
+from .channel import LocalOpener
+from .dataset import Host, check_name
+from .endpoint import ChannelOpener, Endpoint
+from .errors import UsageError
+from .location import Location, Way
+from .source import AgentSource, LocalSource, Source
+from .transport import SshOpener, SshOptions
+
+
+def source_at(way: Way, place: Location, *, limited: bool = False) -> Source:
+    """The end that sends, here or on another host; ``limited`` says that its streams have a limited rate."""
+    if not place.host:
+        return LocalSource(place.dataset)
+    return AgentSource(endpoint_at(way, place, "", receives=not limited))
+
+
+def endpoint_at(way: Way, place: Location, buffer: str, *, receives: bool = False) -> Endpoint:
+    """The end of a run that is behind agents; a source has no ``buffer``.
+
+    ``receives`` says that much will come from there, as fast as it can: a large window is good for that alone.
+    """
+    if way.identity is not None and not way.identity.is_file():
+        raise UsageError(f"There is no key {way.identity}.")
+    zfs = ("sudo", "-n", "zfs") if way.sudo and place.host else ("zfs",)
+    opener: ChannelOpener
+    if place.host:
+        ssh = SshOptions(place.host, place.user, way.port, way.identity, way.ssh_config)
+        pythons = (way.remote_python,) if way.remote_python else bootstrap.PYTHONS
+        opener = SshOpener(ssh, bootstrap.command(pythons), receives=receives)
+    else:
+        opener = LocalOpener(bootstrap.command((sys.executable, *bootstrap.PYTHONS)))
+    return Endpoint(opener, Host(place.host), place.dataset, buffer, zfs)
+
+
+def buffer_of(target: str, buffer: str | None) -> str:
+    """The buffer of the dataset ``target``, which the user may have named, checked."""
+    buffer = check_name(buffer or default_buffer(target))
+    problem = check_buffer(target, buffer)
+    if problem:
+        raise UsageError(f"{buffer} cannot be the buffer: {problem}.")
+    return buffer
+
+
+def owner() -> str:
+    """Who holds a lock, for those who find it taken."""
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"zfsync on {socket.gethostname()}, pid {os.getpid()}, since {since}"
