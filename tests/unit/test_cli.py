@@ -15,6 +15,7 @@ from tests.unit.strategies import names
 from zfsync_ssh import __version__, cli
 from zfsync_ssh.channel import Channel
 from zfsync_ssh.cli import cleanbuffer, main, replicate
+from zfsync_ssh.cli.options import with_ages
 from zfsync_ssh.errors import EXIT_INTERRUPTED, ConnectError, UsageError, ZfsError
 from zfsync_ssh.location import Location, parse_location
 from zfsync_ssh.transport import RECEIVE_WINDOW_BYTES, WINDOW_BYTES, SshOpener
@@ -291,3 +292,16 @@ def test_the_package_runs_as_a_module() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("zfsync: 'tank//' is not a dataset")
+
+
+@pytest.mark.parametrize(
+    ("words", "seen"),
+    [
+        ("push --delete-datasets a/b h:c", "push --delete-datasets=0s a/b h:c"),
+        ("push --delete-datasets 30d a/b h:c", "push --delete-datasets 30d a/b h:c"),
+        ("push --delete-datasets=1h a/b h:c", "push --delete-datasets=1h a/b h:c"),
+        ("push a/b h:c --delete-datasets", "push a/b h:c --delete-datasets=0s"),
+    ],
+)
+def test_an_age_may_be_left_out(words: str, seen: str) -> None:
+    assert with_ages(words.split()) == seen.split()

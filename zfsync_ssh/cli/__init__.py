@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import EXIT_INTERRUPTED, ZfsyncError
 from . import cleanbuffer, compare, config, cron, holds, replicate, status, verify
 from .options import with_ages
-from .wiring import EXIT_CODES
+from .wiring import EXIT_CODES, Help
 
 _COMMANDS = (replicate, compare, verify, cleanbuffer, holds, config, cron, status)
 """In the order of ``zfsync --help``."""
@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Keeps a tree of ZFS datasets on another host up to date over SSH. Nothing is installed there: "
         "it needs zfs, sshd and any python3 from 3.8 on.",
         epilog=f"{replicate.PUSH_EXAMPLES}\n{EXIT_CODES}\n'zfsync COMMAND --help' tells all about a command.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("--version", action="version", version=f"zfsync {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..location import parse_location
-from .wiring import EXIT_CODES, Commands, add_target, run_job, way_of
+from .wiring import EXIT_CODES, Commands, Help, add_target, run_job, way_of
 
 _CLEAN_EXAMPLES = """\
 example:
@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
         description="Renames the datasets that wait in the buffer of TARGET into place, parents first. Every push does "
         "so at its end; this does it by hand after one that was cut off.",
         epilog=f"{_CLEAN_EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_target(clean, "TARGET", "the target, e.g. backup:pool/data")
     clean.set_defaults(run=_cleanbuffer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..location import parse_location
-from .wiring import EXIT_CODES, Commands, add_connection, run_job, way_of
+from .wiring import EXIT_CODES, Commands, Help, add_connection, run_job, way_of
 
 _COMPARE_EXAMPLES = """\
 examples:
@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
         description="Compares the snapshots of two trees of datasets by their GUIDs, without reading their contents. "
         "Exit code 0 when both have the same, 3 when they differ.",
         epilog=f"{_COMPARE_EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     compare.add_argument("source", metavar="FIRST", help="a dataset, e.g. tank/data; [USER@]HOST:DATASET too")
     compare.add_argument("target", metavar="SECOND", help="likewise")

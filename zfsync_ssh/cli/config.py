@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import EXIT_OK
-from .wiring import Commands
+from .wiring import Commands, Help
 
 _EXAMPLES = """\
 examples:
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         description="Jobs are configured in ~/.config/zfsync/zfsync.toml or, if that is not there, "
         "/etc/zfsync/zfsync.toml.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     check = verbs.add_parser("check", help="tell all that is wrong with it, with lines; exit code 2 when something is")

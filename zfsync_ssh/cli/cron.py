@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import EXIT_OK, UsageError
 from .config import add_config
 from .cron_run import add_run
-from .wiring import Commands
+from .wiring import Commands, Help
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
         description="Runs jobs, puts them into your crontab, of which only the lines that it marks with '# zfsync:JOB' "
         "are ever touched, or makes systemd timers of them.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     install = verbs.add_parser("install", help="have a job run by itself from now on")

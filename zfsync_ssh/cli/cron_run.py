@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from .config import add_config
 from .options import add_choosing, add_target_choices, add_transfer, values_of
-from .wiring import EXIT_CODES, add_buffer, add_connection, run_job
+from .wiring import EXIT_CODES, Help, add_buffer, add_connection, run_job
 
 if TYPE_CHECKING:
     from ..config import Job
@@ -39,7 +39,7 @@ def add_run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Runs a job once: takes a snapshot of all datasets that take part, if one is due, sends what is "
         "missing to each target, and prunes both sides. Prints nothing when all is well and there is no terminal.",
         epilog=f"{_EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     run.add_argument("source", metavar="JOB | SOURCE", help="a job of the configuration, or the dataset to send")
     run.add_argument("target", metavar="TARGET", nargs="*", help="where to, without a configuration; several too")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..location import parse_location
-from .wiring import EXIT_CODES, Commands, add_connection, run_job, way_of
+from .wiring import EXIT_CODES, Commands, Help, add_connection, run_job, way_of
 
 _EXAMPLES = """\
 examples:
@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
         description="A run holds the snapshots that it sends at SOURCE, and gives them back at its end. What a run "
         "left that was cut off is let go of by the next one to the same target, or by this command.",
         epilog=f"{_EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("source", metavar="SOURCE", help="the tree whose holds are shown, e.g. tank/data")
     parser.add_argument("--release-stale", action="store_true", help="let go of those whose run is gone")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..compression import CHOICES, NONE
 from ..errors import UsageError
 from ..policy import Divergence
+from ..units import parse_span
 
 if TYPE_CHECKING:
     from ..orchestrator import Options
@@ -22,11 +23,23 @@ DELETE_DATASETS = "--delete-datasets"
 
 
 def with_ages(words: Sequence[str]) -> list[str]:
-    """The words of a command line, where ``--delete-datasets`` is without an age, with one of zero.
+    """The words of a command line, where ``--delete-datasets`` has no age behind it, with one of zero.
 
     argparse would take the next word, the source, for an age that may be left out.
     """
-    return [f"{word}=0s" if word == DELETE_DATASETS else word for word in words]
+    ages = [*words[1:], ""]
+    return [
+        f"{word}=0s" if word == DELETE_DATASETS and not _is_span(age) else word
+        for word, age in zip(words, ages, strict=True)
+    ]
+
+
+def _is_span(text: str) -> bool:
+    try:
+        parse_span(text)
+    except ValueError:
+        return False
+    return True
 
 
 def add_transfer(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from .options import (
     someone_to_ask,
     transfer_of,
 )
-from .wiring import EXIT_CODES, Commands, add_target, run_job, way_of
+from .wiring import EXIT_CODES, Commands, Help, add_target, run_job, way_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -64,7 +64,7 @@ def add(commands: Commands) -> None:
         description=f"{_WHAT} Either end may be on this machine or another one; between two others the streams go "
         "through this machine.",
         epilog=f"{PUSH_EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     push.add_argument("source", metavar="SOURCE", help="the dataset to send, e.g. tank/data; [USER@]HOST:SOURCE too")
     _add_rest(push, "where to, e.g. backup:pool/data; a dataset on this machine too")
@@ -75,7 +75,7 @@ def add(commands: Commands) -> None:
         help="bring a tree of datasets on this machine up to date with another host's",
         description=_WHAT,
         epilog=f"{_PULL_EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     pull.add_argument("source", metavar="[USER@]HOST:SOURCE", help="host and dataset to send, e.g. web:tank/data")
     _add_rest(pull, "dataset on this machine to bring up to date, e.g. pool/web")
@@ -89,7 +89,7 @@ def add(commands: Commands) -> None:
         "that have no snapshot of that name stay away. What is at the target already is never overwritten, unless an "
         "option says so.",
         epilog=f"{_RESTORE_EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     restore.add_argument("source", metavar="BACKUP", help="the copy, e.g. backup:pool/data; one on this machine too")
     restore.add_argument(

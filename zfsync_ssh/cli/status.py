@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from .config import add_config
-from .wiring import Commands
+from .wiring import Commands, Help
 
 if TYPE_CHECKING:
     from ..config import Job
@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
         description="Tells for each dataset of each job what both sides have, how old it is and how the last run went. "
         "Both sides are asked; what cannot be reached is told from the history of runs.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     status.add_argument("job", metavar="JOB", nargs="*", help="only these jobs of the configuration")
     add_config(status)

@@ -7,7 +7,7 @@ import secrets
 
 from ..errors import UsageError
 from ..location import Location, parse_location
-from .wiring import EXIT_CODES, Commands, add_connection, run_job, way_of
+from .wiring import EXIT_CODES, Commands, Help, add_connection, run_job, way_of
 
 _EXAMPLES = """\
 examples:
@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
         "root at both ends, and the keys of what is encrypted. Exit code 0 when all is equal, 3 when something "
         "differs or cannot be compared.",
         epilog=f"{_EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     what = "a dataset, e.g. tank/data; [USER@]HOST:DATASET too; with @SNAPSHOT, for both, that one is compared"
     verify.add_argument("source", metavar="FIRST", help=what)

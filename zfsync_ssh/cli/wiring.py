@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
+
+class Help(argparse.HelpFormatter):
+    """Fills the lines of a description, and leaves examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
 EXIT_CODES = """\
 exit codes:
   0    all is well
