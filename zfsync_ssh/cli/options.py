@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..orchestrator import Options
     from ..transfer import Transfer
 
-
 DELETE_DATASETS = "--delete-datasets"
 
 
@@ -30,7 +29,7 @@ def with_ages(words: Sequence[str]) -> list[str]:
     ages = [*words[1:], ""]
     return [
         f"{word}=0s" if word == DELETE_DATASETS and not _is_span(age) else word
-        for word, age in zip(words, ages, strict=True)
+        for word, age in zip(words, ages, strict=False)
     ]
 
 
