@@ -86,10 +86,10 @@ def test_whatever_needs_whatever_and_fails_all_are_taken_once_and_the_run_ends(d
     lines = {"a": "@1,11", "a_a": "@1,12", "b": "@1,13", "b_a": "@1,14", "b_a_a": "@1,15", "c": "@1,16"}
     plain = items(**lines)
     wanted = []
-    for item in data.draw(st.permutations(plain)):
-        item = dataclasses.replace(item, in_place=data.draw(st.booleans()))
+    for one in data.draw(st.permutations(plain)):
+        placed = dataclasses.replace(one, in_place=data.draw(st.booleans()))
         other = data.draw(st.sampled_from([None, *plain]))
-        wanted.append(item if other is None or other.child == item.child else clone_of(item, other))
+        wanted.append(placed if other is None or other.child == one.child else clone_of(placed, other))
     dispatch = Dispatch(wanted, {""}, DEFAULT)
     under_way: list[Item] = []
     taken: list[str] = []

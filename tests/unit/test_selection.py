@@ -11,7 +11,7 @@ from zfsync_ssh.dataset import Dataset, Host, Inventory
 from zfsync_ssh.decision import INCREMENTAL, UPTODATE
 from zfsync_ssh.errors import UsageError
 from zfsync_ssh.item import Item
-from zfsync_ssh.plan import make_plan
+from zfsync_ssh.plan import make_plan, without_empty
 from zfsync_ssh.policy import Policy
 from zfsync_ssh.selection import EVERYTHING, Selection
 
@@ -102,3 +102,96 @@ def test_every_wanted_snapshot_after_the_base_arrives_once_and_none_else(wanted:
     for step in chosen.steps:
         assert step.base == (f"@{names[reached]}" if reached >= 0 else "")
         reached = names.index(step.to.name)
+
+
+# ---- the newest few, since, until ------------------------------------------------------------------------------------
+
+
+def taken(selection: Selection, line: str = "@a,1 @b,2 @c,3 @d,4") -> str:
+    """The names of the snapshots that are wanted; each was made at its GUID's hour."""
+    snapshots = [one._replace(creation=one.guid * 3600) for one in dataset(line).snapshots]
+    return "".join(one.name for one, wanted in zip(snapshots, selection.wanted(snapshots), strict=True) if wanted)
+
+
+@pytest.mark.parametrize(
+    ("selection", "names"),
+    [
+        (Selection(latest=2), "cd"),
+        (Selection(latest=9), "abcd"),
+        (Selection(latest=0), "abcd"),
+        (Selection(latest=2, exclude_snapshots=("d",)), "bc"),
+        (Selection(latest=3, intermediates=False), "d"),
+        (Selection(since=2 * 3600), "bcd"),
+        (Selection(since=2 * 3600 + 1), "cd"),
+        (Selection(since=9 * 3600), ""),
+        (Selection(until="b"), "ab"),
+        (Selection(until="nothing"), ""),
+        (Selection(until="c", latest=2), "bc"),
+        (Selection(until="c", intermediates=False), "c"),
+        (Selection(until="c", since=2 * 3600), "bc"),
+    ],
+)
+def test_only_some_snapshots(selection: Selection, names: str) -> None:
+    assert taken(selection) == names
+
+
+def test_of_a_dataset_that_has_not_got_the_last_one_nothing_comes() -> None:
+    made = item(dataset("@a,1 @b,2", "src"), None, Selection(until="c"))
+    assert streams(made) == []
+    assert made.problem == ""
+
+
+# ---- snapshots without anything in them ------------------------------------------------------------------------------
+
+
+def thinned(written: dict[str, int], base: str | None = None, selection: Selection = EVERYTHING) -> list[str]:
+    policy = Policy(selection=selection)
+    there = Inventory("dst", {"": dataset(base, "dst")} if base else {}, ancestors=("dst",))
+    here = Inventory("src", {"": dataset("@a,1 #m,9 @b,2 @c,3 @d,4", "src")})
+    plan = make_plan(here, there, host=Host(), policy=policy)
+    sizes = {f"src@{name}": size for name, size in written.items()}
+    return streams(without_empty(plan, sizes, policy).items[0])
+
+
+@pytest.mark.parametrize(
+    ("written", "base", "expected"),
+    [
+        ({"a": 1, "b": 1, "c": 1, "d": 1}, None, ["full a", "-I @a d"]),
+        ({"a": 1, "b": 0, "c": 0, "d": 0}, None, ["full a", "-i @a d"]),
+        ({"a": 1, "b": 0, "c": 0, "d": 1}, None, ["full a", "-i @a c", "-I @c d"]),
+        ({"a": 1, "b": 0, "c": 1, "d": 0}, None, ["full a", "-I @a d"]),
+        ({"b": 0, "c": 0, "d": 0}, "@a,1", ["-i @a d"]),
+        ({"b": 0, "c": 0, "d": 0}, "@m,9", ["-i #m d"]),
+        ({"d": 0}, "@c,3", ["-I @c d"]),
+        ({}, None, ["full a", "-I @a d"]),  # nothing is known, so nothing is left out
+    ],
+)
+def test_of_snapshots_between_which_nothing_was_written_the_newest_is_sent(
+    written: dict[str, int], base: str | None, expected: list[str]
+) -> None:
+    assert thinned(written, base) == expected
+
+
+def test_a_snapshot_is_not_left_out_for_one_that_is_not_sent() -> None:
+    # @c is as empty as @b, but does not take part, and so nobody asked what it has written.
+    assert thinned({"a": 1, "b": 0, "d": 1}, selection=Selection(exclude_snapshots=("c",))) == [
+        "full a", "-I @a b", "-i @b d",
+    ]  # fmt: skip
+
+
+@given(st.lists(st.integers(0, 1), min_size=4, max_size=4), st.sampled_from([None, "@a,1", "@m,9", "@b,2"]))
+def test_every_content_arrives_and_the_newest_snapshot_always(written: list[int], base: str | None) -> None:
+    sizes = dict(zip("abcd", written, strict=True))
+    policy = Policy()
+    there = Inventory("dst", {"": dataset(base, "dst")} if base else {}, ancestors=("dst",))
+    here = Inventory("src", {"": dataset("@a,1 #m,9 @b,2 @c,3 @d,4", "src")})
+    plan = make_plan(here, there, host=Host(), policy=policy)
+    steps = without_empty(plan, {f"src@{name}": size for name, size in sizes.items()}, policy).items[0].steps
+    arrived = [one.name for step in steps for one in step.snapshots]
+    sent = [one.name for step in plan.items[0].steps for one in step.snapshots]
+    assert arrived == [name for name in sent if name in arrived]
+    assert arrived[-1] == "d"
+    for name in sent:  # the next one that came holds the same, when this one was left out
+        if name not in arrived:
+            after = [other for other in "abcd" if other > name and other <= next(one for one in arrived if one > name)]
+            assert all(sizes[other] == 0 for other in after)
