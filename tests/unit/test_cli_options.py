@@ -11,22 +11,25 @@ from typing import Any
 import pytest
 
 from zfsync_ssh.cli.options import (
+    add_attended,
     add_choosing,
     add_target_choices,
     add_transfer,
     options_of,
-    policy_of,
     question,
     someone_to_ask,
+    transfer_of,
     with_ages,
 )
 from zfsync_ssh.errors import UsageError
+from zfsync_ssh.orchestrator import Options
 from zfsync_ssh.policy import DEFAULT, Divergence, Policy, Properties
 
 
 def parse(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_transfer(parser)
+    add_attended(parser)
     add_choosing(parser)
     add_target_choices(parser)
     parser.add_argument("--json", action="store_true")
@@ -34,7 +37,12 @@ def parse(*words: str) -> argparse.Namespace:
 
 
 def policy(*words: str) -> Policy:
-    return policy_of(parse(*words))
+    return transfer_of(parse(*words)).policy
+
+
+def options(*words: str) -> Options:
+    arguments = parse(*words)
+    return options_of(arguments, transfer_of(arguments))
 
 
 def test_without_options_nothing_is_destroyed_and_all_is_sent() -> None:
@@ -103,20 +111,15 @@ def test_the_age_may_be_left_out_and_what_follows_is_not_taken_for_it() -> None:
     assert policy("--delete-datasets").delete_age == 0
 
 
-def test_more_fields_are_given_besides() -> None:
-    made = policy_of(parse("--latest", "2"), until="monday", usable=True)
-    assert (made.selection.until, made.selection.latest, made.usable) == ("monday", 2, True)
-
-
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--latest", "-1"], "--latest -1 is not possible"),
-        (["--since", "yesterday"], "--since 'yesterday' is no time: give 30d"),
+        (["--latest", "-1"], "--latest: it has to be a number from 0"),
+        (["--since", "yesterday"], "--since: 'yesterday' is no time: give 30d"),
         (["--delete-datasets=soon"], "--delete-datasets: 'soon' is no span of time"),
-        (["--delete-datasets="], "--delete-datasets: '' is no span of time"),
+        (["--delete-datasets="], "--delete-datasets: it has to be"),
         (["--delete-datasets=-1d"], "--delete-datasets: '-1d' is no span of time"),
-        (["--set", "atime"], "--set 'atime' sets nothing"),
+        (["--set", "atime"], "--set: 'atime' sets nothing"),
         (["--set", "guid=5"], "guid cannot be set on a copy"),
         (["--preserve", "a,,b"], "'' is not the name of a property"),
         (["--exclude-property", "a=b"], "'a=b' is not the name of a property"),
@@ -129,9 +132,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(words: list[str], why: str
 
 
 def test_the_rest_is_options_of_the_run() -> None:
-    made = options_of(
-        parse("--channels", "2", "--no-recursive", "-n", "--rate-limit", "1K", "--compress", "zstd"), DEFAULT
-    )
+    made = options("--channels", "2", "--no-recursive", "-n", "--rate-limit", "1K", "--compress", "zstd")
     assert (made.channels, made.recursive, made.dry_run, made.rate_limit, made.compress) == (
         2,
         False,
@@ -140,25 +141,25 @@ def test_the_rest_is_options_of_the_run() -> None:
         "zstd",
     )
     assert (made.expected, made.write_plan, made.confirm) == (None, None, None)
-    assert options_of(parse(), DEFAULT).rate_limit == 0
-    with pytest.raises(UsageError, match="--channels 0 is not possible"):
-        options_of(parse("--channels", "0"), DEFAULT)
+    assert options().rate_limit == 0
+    with pytest.raises(UsageError, match="--channels: it has to be a number from 1"):
+        options("--channels", "0")
 
 
 def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "plan"
-    write = options_of(parse("--plan-out", str(path)), DEFAULT).write_plan
+    write = options("--plan-out", str(path)).write_plan
     assert write is not None
     write({"zfsync-plan": 1})
     assert json.loads(path.read_text()) == {"zfsync-plan": 1}
-    assert options_of(parse("--plan-in", str(path)), DEFAULT).expected == {"zfsync-plan": 1}
+    assert options("--plan-in", str(path)).expected == {"zfsync-plan": 1}
     path.write_text("[]")
     with pytest.raises(UsageError, match="is no plan that 'zfsync push --plan-out' has written"):
-        options_of(parse("--plan-in", str(path)), DEFAULT)
+        options("--plan-in", str(path))
     for bad in (tmp_path / "missing", tmp_path):
         with pytest.raises(UsageError, match="cannot be read"):
-            options_of(parse("--plan-in", str(bad)), DEFAULT)
-    write = options_of(parse("--plan-out", str(tmp_path)), DEFAULT).write_plan
+            options("--plan-in", str(bad))
+    write = options("--plan-out", str(tmp_path)).write_plan
     assert write is not None
     with pytest.raises(UsageError, match="The plan cannot be written to"):
         write({})

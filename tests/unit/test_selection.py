@@ -109,7 +109,9 @@ def test_every_wanted_snapshot_after_the_base_arrives_once_and_none_else(wanted:
 
 def taken(selection: Selection, line: str = "@a,1 @b,2 @c,3 @d,4") -> str:
     """The names of the snapshots that are wanted; each was made at its GUID's hour."""
-    snapshots = [one._replace(creation=one.guid * 3600) for one in dataset(line).snapshots]
+    made = dataset(line)
+    made = made._replace(snapshots=tuple(one._replace(creation=one.guid * 3600) for one in made.snapshots))
+    snapshots = selection.datasets(Inventory(made.name, {"": made})).datasets[""].snapshots
     return "".join(one.name for one, wanted in zip(snapshots, selection.wanted(snapshots), strict=True) if wanted)
 
 
@@ -136,9 +138,8 @@ def test_only_some_snapshots(selection: Selection, names: str) -> None:
 
 
 def test_of_a_dataset_that_has_not_got_the_last_one_nothing_comes() -> None:
-    made = item(dataset("@a,1 @b,2", "src"), None, Selection(until="c"))
-    assert streams(made) == []
-    assert made.problem == ""
+    source = Inventory("src", {"": dataset("@a,1 @b,2", "src")})
+    assert Selection(until="c").datasets(source).datasets[""].snapshots == ()
 
 
 # ---- snapshots without anything in them ------------------------------------------------------------------------------
