@@ -5,7 +5,7 @@ Run as ``python3 fakezfs.py STATE ARGUMENTS...``, STATE being the file; or impor
 lines of `zfsync_ssh.zfs` and complains in the words of OpenZFS 2.3. Every command line is appended to STATE.log.
 
 Environment: ``FAKEZFS_SLOW`` seconds to wait for each 64 KiB received; ``FAKEZFS_FULL`` bytes after which the pool is
-full.
+full; ``FAKEZFS_RECORDS``: streams begin with a record as those of OpenZFS do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import struct
 import sys
 import time
 import zlib
@@ -219,15 +220,27 @@ def do_send(path: str, arguments: list[str]) -> None:
         if "I" in flags:
             first = next(i for i, s in enumerate(snapshots) if s[2] > known[2])
     out = sys.stdout.buffer
+    records = bool(os.environ.get("FAKEZFS_RECORDS"))
+    if records and "I" in flags:
+        out.write(begin_record(datasets[name]["kind"], 0, 0, package=True))
     for index in range(first, position + 1):
         short, guid, txg, written = snapshots[index]
         head = {"name": name, "kind": datasets[name]["kind"], "to": [short, guid, txg, written], "base": base,
                 "offset": offset, "length": written - offset}  # fmt: skip
         line = json.dumps(head).encode()
+        if records:
+            out.write(begin_record(datasets[name]["kind"], guid, base, resuming=bool(offset)))
         out.write(MAGIC + b"%08d" % len(line) + line)
         out.write(content(guid, written)[offset:])
         base = guid
     out.flush()
+
+
+def begin_record(kind: str, to: int, base: int, *, package: bool = False, resuming: bool = False) -> bytes:
+    """The first record of a stream of OpenZFS: dmu_replay_record_t, sys/zfs_ioctl.h."""
+    version = (2 if package else 1) | (1 << 22 if resuming else 0)
+    objects = 3 if kind == "volume" else 2
+    return struct.pack("<IIQQQIIQQ256s", 0, 0, 0x2F5BACBAC, version, 0, objects, 0, to, base, b"src/tree@x")
 
 
 def content(guid: int, length: int) -> bytes:
@@ -251,6 +264,9 @@ def do_receive(path: str, arguments: list[str]) -> None:
     count = 0
     while True:
         magic = stdin.read(len(MAGIC) + 8)
+        while magic.startswith(bytes(4)):  # a record of OpenZFS
+            stdin.read(312 - len(magic))
+            magic = stdin.read(len(MAGIC) + 8)
         if not magic:
             break
         if not magic.startswith(MAGIC):

@@ -157,10 +157,10 @@ def _own_namespace() -> bool:
 def _open_volume(tree: Tree, name: str) -> Opened:
     import secrets
 
-    pool = pool_of(name)
-    _destroy_leftovers(tree, pool)
-    # At the top of the pool: there it is in no tree that somebody sends or snapshots at the moment.
-    clone = "%s/%s%s" % (pool, _CLONE_NAME, secrets.token_hex(8))
+    # At the top of the pool, where it may be: there it is in no tree that somebody sends or snapshots at the moment.
+    above = tree.scratch or pool_of(name)
+    _destroy_leftovers(tree, above)
+    clone = "%s/%s%s" % (above, _CLONE_NAME, secrets.token_hex(8))
     cleaner = _Cleaner((*tree.command, *zfs.destroy_clone(clone)))
     try:
         made = tree.zfs(zfs.clone_to_read(name, clone, os.getpid()))
@@ -175,11 +175,11 @@ def _open_volume(tree: Tree, name: str) -> Opened:
     return Opened(Volume(fd), fd, cleaner)
 
 
-def _destroy_leftovers(tree: Tree, pool: str) -> None:
+def _destroy_leftovers(tree: Tree, above: str) -> None:
     """Destroy what a host that lost its power kept of our clones: each has its maker's process in a property."""
-    for line in tree.zfs(zfs.list_clones(pool)).stdout.splitlines():
+    for line in tree.zfs(zfs.list_clones(above)).stdout.splitlines():
         name, pid = line.split("\t")
-        if name.startswith("%s/%s" % (pool, _CLONE_NAME)) and pid.isdigit() and not _runs(int(pid)):
+        if name.startswith("%s/%s" % (above, _CLONE_NAME)) and pid.isdigit() and not _runs(int(pid)):
             tree.zfs(zfs.destroy_clone(name))
 
 

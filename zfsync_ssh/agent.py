@@ -44,6 +44,7 @@ from .messages import (
 from .messages import Inventory as InventoryMessage
 from .protocol import Connection
 from .reading import MAX_BATCH_ENTRIES
+from .tree import BOUND
 from .zfs import batches
 
 HELLO_SECONDS = 30.0
@@ -69,6 +70,8 @@ class AgentClient:
         self._tasks: list[asyncio.Task[None]] = []
         self._error: AgentError | None = None
         self._pings = 0
+        self.confined = False
+        """It is a confined receiver, which takes one snapshot in a stream; known once it has begun."""
 
     # -- the conversation --
 
@@ -144,6 +147,7 @@ class AgentClient:
         result = await self.result(Begin(PROTOCOL, root, buffer, command))
         if not result.ok:
             raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
+        self.confined = result.code == BOUND
 
     async def lock(self, root: str, owner: str) -> None:
         """Take the target's lock; `LockedError` when another run has it."""

@@ -12,6 +12,9 @@ import fcntl
 import os
 from typing import Optional, Tuple
 
+VARIABLE = "ZFSYNC_LOCK_DIR"
+"""The environment variable that names another directory for locks: tests have one of their own."""
+
 _DIRECTORIES = ("/run/lock", "/var/run/lock", "/tmp")  # noqa: S108 - see _open
 _MAX_FILE_NAME_CHARS = 200
 _MAX_OWNER_BYTES = 1024
@@ -20,7 +23,8 @@ _MAX_OWNER_BYTES = 1024
 class Lock:
     """The lock of one target. Use `acquire`; closing the process is enough to give it back, `release` is tidier."""
 
-    def __init__(self, target: str, directories: Tuple[str, ...] = _DIRECTORIES) -> None:
+    def __init__(self, target: str, directories: Tuple[str, ...] = ()) -> None:
+        directories = directories or tuple(filter(None, (os.environ.get(VARIABLE),))) or _DIRECTORIES
         directory = next((path for path in directories if os.access(path, os.W_OK | os.X_OK)), directories[-1])
         self.path = os.path.join(directory, _file_name(target))
         self._fd: Optional[int] = None

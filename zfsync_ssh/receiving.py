@@ -5,7 +5,7 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-from typing import Dict, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from . import filters, zfs
 from .buffer import PATH_PROPERTY
@@ -14,9 +14,12 @@ from .dataset import FILESYSTEM, child_of
 from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import RemoteProtocolError
 from .listing import InventoryParser
-from .messages import Abort, Answer, Data, End, Result, Stream, Sync
+from .messages import Abort, Answer, Data, End, Message, Result, Stream, Sync
 from .process import PIPE_BYTES, Completed, Receiver
-from .tree import Tree
+from .tree import Arriving, Bounds, Tree
+
+HEAD_BYTES = 312
+"""The first record of a stream: sizeof (dmu_replay_record_t), sys/zfs_ioctl.h."""
 
 
 class _Step:
@@ -41,8 +44,9 @@ class _Step:
 class Receiving:
     """Receives into one target what one client streams."""
 
-    def __init__(self, tree: Tree, conversation: Conversation) -> None:
+    def __init__(self, tree: Tree, conversation: Conversation, bounds: Optional[Bounds] = None) -> None:
         self._tree = tree
+        self._bounds = bounds
         self._conversation = conversation
         self._step: Optional[_Step] = None
 
@@ -64,6 +68,12 @@ class Receiving:
         )
         self._step = _Step(sync, decision, name, state.placeholder)
         return Answer(sync.child, decision, name)
+
+    def refuse(self, sync: Sync, why: str) -> Answer:
+        """Answer a Sync that may not be, and remember it: streams may follow it before its client hears of that."""
+        decision = Decision(REFUSED, why=why)
+        self._step = _Step(sync, decision, sync.name, False)
+        return Answer(sync.child, decision, sync.name)
 
     def _look(self, sync: Sync, own: str) -> Tuple[str, TargetState]:
         """Where the child is now, its own place before the buffer, and its state."""
@@ -110,6 +120,11 @@ class Receiving:
         command = self._tree.command
         through = filters.named(message.filter).decompress
         force = step.first and step.placeholder
+        first = self._first(HEAD_BYTES) if self._bounds is not None else []
+        if self._bounds is not None:
+            why = self._bounds.refuses(self._arriving(step, message, first), self._tree)
+            if why:
+                return self._refuse(step, "refused", why)
         if step.decision.discard:
             dropped = self._tree.zfs(zfs.abort_receive(step.name))
             step.decision = step.decision._replace(discard=False)
@@ -122,7 +137,7 @@ class Receiving:
             length = 0
             problem = ""
             while True:
-                item = self._conversation.next()
+                item = first.pop(0) if first else self._conversation.next()
                 if isinstance(item, Data):
                     length += len(item.payload)
                     if not receiver.write(item.payload):
@@ -151,6 +166,20 @@ class Receiving:
         while self._conversation.streaming:
             self._conversation.next()
         return result
+
+    def _first(self, count: int) -> List[Message]:
+        """The messages of the stream up to its first ``count`` bytes, or its end."""
+        first: List[Message] = []
+        while count > 0:
+            first.append(self._conversation.next())
+            item = first[-1]
+            count = count - len(item.payload) if isinstance(item, Data) else 0
+        return first
+
+    def _arriving(self, step: _Step, message: Stream, first: List[Message]) -> Arriving:
+        head = b"".join(item.payload for item in first if isinstance(item, Data))[:HEAD_BYTES]
+        clone = bool(self._reception(step, False).origin)
+        return Arriving(step.name, step.sync.kind, message.base, message.to, message.token, message.filter, clone, head)
 
     @staticmethod
     def _broken_filter(filtered: Optional[Completed], received: Completed, name: str) -> str:

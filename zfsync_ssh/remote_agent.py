@@ -36,6 +36,7 @@ from .messages import (
     Listed,
     Message,
     More,
+    Operation,
     Output,
     Query,
     Result,
@@ -47,7 +48,7 @@ from .messages import Lock as LockMessage
 from .operations import Operations
 from .process import PIPE_BYTES, Outputs, enlarge_pipe
 from .receiving import Receiving
-from .tree import Tree
+from .tree import BOUND, Bounds, Tree
 
 if TYPE_CHECKING:
     from .reading import Reading
@@ -57,10 +58,11 @@ EXIT_PROTOCOL = 6
 
 
 class Agent:
-    """Serves one client. ``reader`` and ``writer`` are file descriptors."""
+    """Serves one client, within ``bounds`` if there are any. ``reader`` and ``writer`` are file descriptors."""
 
-    def __init__(self, reader: int, writer: int) -> None:
+    def __init__(self, reader: int, writer: int, bounds: Optional[Bounds] = None) -> None:
         self._conversation = Conversation(reader, writer)
+        self._bounds = bounds
         self._begun: Optional[Tree] = None
         self._receiving: Optional[Receiving] = None
         self._does: Optional[Operations] = None
@@ -69,9 +71,9 @@ class Agent:
 
     def serve(self) -> int:
         """Answer until Close or the end of input; the exit status."""
-        self._send(
-            Hello(PROTOCOL, __version__, sys.version.split()[0], os.uname().nodename, os.getpid(), filters.installed())
-        )
+        # Within bounds every stream is looked into, so it has to come as it is.
+        through = filters.installed() if self._bounds is None else ()
+        self._send(Hello(PROTOCOL, __version__, sys.version.split()[0], os.uname().nodename, os.getpid(), through))
         try:
             while True:
                 message = self._conversation.next()
@@ -83,6 +85,8 @@ class Agent:
         except (Gone, BrokenPipeError):
             return 0
         except ProtocolError as error:
+            if self._bounds is not None:
+                self._bounds.tells(str(error))
             self._send(Failure("protocol", str(error)))
             return EXIT_PROTOCOL
         finally:
@@ -101,6 +105,8 @@ class Agent:
         self._conversation.send(message)
 
     def _answer(self, message: Message) -> None:
+        if self._bounds is not None and self._refused(message, self._bounds):
+            return
         if isinstance(message, Begin):
             self._send(self._begin(message))
         elif isinstance(message, LockMessage):
@@ -114,16 +120,33 @@ class Agent:
         elif isinstance(message, (Digest, More)):
             self._read(message)
         elif isinstance(message, Apply):
-            self._conversation.send_results(self._operations_on(self._tree).apply(message.operations))
+            self._conversation.send_results(self._apply(message))
         elif isinstance(message, CleanBuffer):
             self._conversation.send_results(self._operations_on(self._target).clean_buffer(message))
         elif isinstance(message, (Sync, Stream)):
-            if self._receiving is None:
-                self._receiving = Receiving(self._target, self._conversation)
             if isinstance(message, Sync):
-                self._send(self._receiving.sync(message))
+                self._send(self._receiver.sync(message))
             else:
-                self._receiving.stream(message)
+                self._receiver.stream(message)
+
+    def _refused(self, message: Message, bounds: Bounds) -> bool:
+        """Whether ``message`` may not be; then it is answered."""
+        if self._begun is None and not isinstance(message, Begin):
+            return False  # which is no question yet
+        why = bounds.refuses(message, self._begun)
+        if not why:
+            return False
+        if isinstance(message, (Inventory, Query, More)):
+            self._send(Listed(False, "refused", why))
+        elif isinstance(message, Sync):
+            self._send(self._receiver.refuse(message, why))
+        elif isinstance(message, CleanBuffer):
+            self._conversation.send_results([Result(False, "refused", why, self._target.buffer)])
+        elif isinstance(message, (Begin, LockMessage, Send, Digest)):
+            self._send(Result(False, "refused", why))
+        else:
+            raise RemoteProtocolError(why)
+        return True
 
     # -- what each asks for --
 
@@ -139,8 +162,11 @@ class Agent:
         if problem:
             return Result(False, "name", "%s cannot be the buffer: %s" % (message.buffer, problem))
         self._stop_reading()
-        self._begun = Tree(message.root, message.buffer, message.command)
         self._receiving = self._does = None
+        if self._bounds is not None:
+            self._begun = Tree(message.root, message.buffer, self._bounds.command, self._bounds.scratch)
+            return Result(True, BOUND)
+        self._begun = Tree(message.root, message.buffer, message.command)
         return Result(True)
 
     @property
@@ -154,6 +180,31 @@ class Agent:
         if not self._tree.buffer:
             raise RemoteProtocolError("received a question for a target, and this is a source")
         return self._tree
+
+    @property
+    def _receiver(self) -> Receiving:
+        if self._receiving is None:
+            self._receiving = Receiving(self._target, self._conversation, self._bounds)
+        return self._receiving
+
+    def _apply(self, message: Apply) -> List[Result]:
+        """Carry out operations, those that may be; a result each."""
+        operations = self._operations_on(self._tree)
+        if self._bounds is None:
+            return operations.apply(message.operations)
+        results: List[Result] = []
+        allowed: List[Operation] = []
+        for one in message.operations:
+            if allowed and allowed[-1].verb != one.verb:  # done first: whether this one may be can depend on it
+                results += operations.apply(allowed)
+                allowed = []
+            why = self._bounds.refuses(one, self._tree)
+            if why:
+                results += [*operations.apply(allowed), Result(False, "refused", why, one.name)]
+                allowed = []
+            else:
+                allowed.append(one)
+        return results + operations.apply(allowed)
 
     def _operations_on(self, tree: Tree) -> Operations:
         if self._does is None:

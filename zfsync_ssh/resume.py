@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Dict, NamedTuple, Union
+from typing import Dict, NamedTuple, Set, Union
 
 MAX_TOKEN_BYTES = 64 << 10
 """A token has about 300 characters, and redaction lists make it longer. What is beyond this is no token."""
@@ -72,6 +72,7 @@ def _nvlist(data: bytes) -> Dict[str, Union[int, str, bool]]:
     order = "<" if data[1] else ">"
     head = struct.Struct(order + "ihhii")
     values: Dict[str, Union[int, str, bool]] = {}
+    seen: Set[str] = set()
     at = 12  # encoding, endianness, two spare bytes, version, flags
     while True:
         (size,) = struct.unpack_from(order + "i", data, at)
@@ -83,6 +84,9 @@ def _nvlist(data: bytes) -> Dict[str, Union[int, str, bool]]:
         start = at + head.size
         name = data[start : start + name_bytes - 1].decode("utf-8")
         value = start + (name_bytes + 7) // 8 * 8
+        if name in seen or not name.isidentifier():  # ZFS could read it as another token than the one read here
+            raise BadToken("the name of an nvpair that is there twice, or is none")
+        seen.add(name)
         if kind == _NV_BOOLEAN:
             values[name] = True
         elif kind == _NV_UINT64:

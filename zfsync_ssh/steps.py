@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from .decision import CLONE, FULL, INCREMENTAL, KINDS, NEW, REFUSED, RESUME, UPTODATE, Decision, decide
@@ -68,6 +68,18 @@ def _steps(
         makes_clone = False
         yield Step(snapshots[end], base, base_guid, single=single, snapshots=snapshots[first : end + 1])
         base, base_guid, at = f"@{snapshots[end].name}", snapshots[end].guid, end
+
+
+def one_by_one(steps: Iterable[Step]) -> Iterator[Step]:
+    """The same snapshots, each in a stream of its own: several in one are a package, into which none can look."""
+    for step in steps:
+        if step.token or step.single or not step.base:
+            yield step
+            continue
+        base, base_guid = step.base, step.base_guid
+        for snapshot in step.snapshots:
+            yield Step(snapshot, base, base_guid, single=True, snapshots=(snapshot,))
+            base, base_guid = f"@{snapshot.name}", snapshot.guid
 
 
 def without_origin(item: Item, policy: Policy) -> Item:

@@ -5,20 +5,25 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 from .dataset import check_name, child_of
 from .errors import RemoteProtocolError, UsageError
+from .messages import Message, Operation
 from .process import Completed, run
 from .zfs import ASIDE_MARK
 
 
 class Tree(NamedTuple):
-    """What `zfsync_ssh.messages.Begin` said. A target has a ``buffer``, a source has none; ``command`` runs zfs."""
+    """What `zfsync_ssh.messages.Begin` said. A target has a ``buffer``, a source has none; ``command`` runs zfs.
+
+    ``scratch`` is the dataset below which a clone may be made for a moment; the pool, when it is empty.
+    """
 
     root: str
     buffer: str
     command: Tuple[str, ...]
+    scratch: str = ""
 
     @property
     def roots(self) -> Tuple[str, ...]:
@@ -44,3 +49,37 @@ class Tree(NamedTuple):
         if child and child[0] not in "/@#":
             raise RemoteProtocolError("received %r, which is not in the tree of %s" % (child, self.root))
         return self.root + child
+
+
+class Arriving(NamedTuple):
+    """A stream that is about to be received into ``name``, and its first bytes.
+
+    ``kind``, ``base``, ``to``, ``token`` and ``filter`` are what its Sync and Stream said; with ``clone``, it is to
+    become a clone of the origin that the Sync named.
+    """
+
+    name: str
+    kind: str
+    base: int
+    to: int
+    token: str
+    filter: str
+    clone: bool
+    head: bytes
+
+
+class Bounds(NamedTuple):
+    """What holds an agent that serves clients which it does not trust (`zfsync_ssh.confinement`); others have none.
+
+    ``refuses`` is asked before anything is done, and says why that may not be, as the end of a sentence, or nothing.
+    ``tells`` hears of what broke the protocol. ``command`` runs zfs, whatever the client says.
+    """
+
+    refuses: Callable[[Union[Message, Operation, Arriving], Optional[Tree]], str]
+    tells: Callable[[str], None]
+    command: Tuple[str, ...]
+    scratch: str
+
+
+BOUND = "confined"
+"""The code of the Result that accepts a Begin within bounds: the client then sends one snapshot in a stream."""

@@ -35,7 +35,7 @@ from .plan import place_for
 from .policy import Policy
 from .sending import Sending
 from .source import Source
-from .steps import replan
+from .steps import one_by_one, replan
 from .throttle import Throttle
 
 PROGRESS_SECONDS = 0.2
@@ -158,7 +158,7 @@ class Workers:
         waits = place.startswith(self._target.buffer + "/")
         lane.before = 0
         self._observe(SendStarted(lane.index, item.source.name, item.what, item.estimate, waits))
-        for step in item.steps:
+        for step in one_by_one(item.steps) if lane.client.confined else item.steps:
             if len(sent.results) >= MAX_STEPS_AHEAD:
                 await asyncio.wait((sent.results[-MAX_STEPS_AHEAD],))
             if sent.problem or any(result.done() and not _ok(result) for result in sent.results):

@@ -329,9 +329,9 @@ def clone_to_read(snapshot: str, clone: str, pid: int) -> Tuple[str, ...]:
     return ("clone", *(part for setting in properties for part in ("-o", setting)), snapshot, clone)
 
 
-def list_clones(pool: str) -> Tuple[str, ...]:
-    """The volumes at the top of a pool, each with the process that it was cloned for."""
-    return ("list", "-H", "-d1", "-t", "volume", "-o", "name," + READER_PROPERTY, pool)
+def list_clones(above: str) -> Tuple[str, ...]:
+    """The volumes directly below a dataset, each with the process that it was cloned for."""
+    return ("list", "-H", "-d1", "-t", "volume", "-o", "name," + READER_PROPERTY, above)
 
 
 def destroy_clone(name: str) -> Tuple[str, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from zfsync_ssh.channel import LocalOpener
 from zfsync_ssh.dataset import Host
 from zfsync_ssh.endpoint import Endpoint
 from zfsync_ssh.events import Event, Finished, Observer, Outcome
+from zfsync_ssh.lock import VARIABLE
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.source import AgentSource, LocalSource, Source
 
@@ -58,6 +62,15 @@ class Pair:
     def outcomes(self) -> dict[str, Outcome]:
         """The last outcome of every dataset in the last push."""
         return {event.outcome.source: event.outcome for event in self.events if isinstance(event, Finished)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_locks() -> Iterator[None]:
+    """Locks of their own, so that several of these tests at once do not meet."""
+    with tempfile.TemporaryDirectory(prefix="zfsync-locks-") as directory:
+        os.environ[VARIABLE] = directory
+        yield
+        del os.environ[VARIABLE]
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""The command that a confined receiver is: what sshd runs for a client's key."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..buffer import SUFFIX
+from ..dataset import check_name
+from ..errors import UsageError
+from .wiring import Commands, Help
+
+_EXAMPLES = """\
+in ~/.ssh/authorized_keys of the receiving account, on one line:
+  restrict,command="zfsync serve --root pool/backups/web --append-only" ssh-ed25519 AAAA... zfsync job web
+
+then, at the client, as always:
+  zfsync push tank/data backup:pool/backups/web/data
+
+What was refused, and to whom, is in the system's log (journalctl -t zfsync-serve).
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add it to the program's commands."""
+    serve = commands.add_parser(
+        "serve",
+        help="be the far end of one client's runs, confined to one tree (a forced command of sshd)",
+        description="Serves one client that reaches nothing but ROOT and what is below it, whatever it sends. sshd "
+        "runs it as the forced command of the client's key; the client needs no option for it, and the agent that it "
+        "sends along is not run.",
+        epilog=_EXAMPLES,
+        formatter_class=Help,
+    )
+    serve.add_argument("--root", required=True, metavar="DATASET", help="all that the client may reach")
+    serve.add_argument(
+        "--append-only",
+        action="store_true",
+        help="nothing is destroyed, rolled back, renamed or set: the client may only add",
+    )
+    serve.add_argument(
+        "--keep-at-least",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the newest N snapshots of each dataset are not destroyed",
+    )
+    serve.add_argument("--read-only", action="store_true", help="only list, compare, verify and restore")
+    serve.add_argument("--sudo", action="store_true", help="run 'sudo -n zfs', not 'zfs'")
+    serve.set_defaults(run=_serve, verbose=False)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from ..confinement import Confinement
+    from ..serve import serve
+
+    root = check_name(arguments.root)
+    if root.endswith(SUFFIX):
+        raise UsageError(f"{root} is a buffer, and cannot be what a client is confined to: name its target.")
+    if arguments.keep_at_least < 0:
+        raise UsageError(f"--keep-at-least {arguments.keep_at_least} is not possible: give 0 or more.")
+    bounds = Confinement(root, arguments.append_only, arguments.keep_at_least, arguments.read_only)
+    return serve(bounds, ("sudo", "-n", "zfs") if arguments.sudo else ("zfs",))
