@@ -152,11 +152,12 @@ def do_list(path: str, arguments: list[str]) -> None:
     with State(path).open() as state:
         datasets, holds = state["datasets"], state.get("holds", {})
     for root in names:
-        if "@" in root:
-            dataset, _, short = root.partition("@")
-            found = [s for s in datasets.get(dataset, {"snapshots": []})["snapshots"] if s[0] == short]
+        if "@" in root or "#" in root:
+            mark, kind = ("@", "snapshot") if "@" in root else ("#", "bookmark")
+            dataset, _, short = root.partition(mark)
+            found = [s for s in datasets.get(dataset, {kind + "s": []})[kind + "s"] if s[0] == short]
             if found:
-                row(columns, root, "snapshot", found[0], {"userrefs": len(holds.get(root, []))})
+                row(columns, root, kind, found[0], {"userrefs": len(holds.get(root, []))})
             else:
                 sys.stderr.write(f"cannot open '{root}': dataset does not exist\n")
                 status = 1
@@ -165,7 +166,11 @@ def do_list(path: str, arguments: list[str]) -> None:
             sys.stderr.write(f"cannot open '{root}': dataset does not exist\n")
             status = 1
             continue
-        below = [n for n in datasets if n == root or ("r" in flags and n.startswith(root + "/"))]
+        depth = int(flags.get("d", "1000" if "r" in flags else "0"))
+        if "snapshot" in kinds:
+            depth = 1000 if "r" in flags else 0  # a snapshot is one level below its dataset
+        level = root.count("/")
+        below = [n for n in datasets if n == root or (n.startswith(root + "/") and n.count("/") - level <= depth)]
         for name in sorted(below, key=lambda name: name.split("/")):
             dataset = datasets[name]
             if dataset["kind"] in kinds:
@@ -272,7 +277,7 @@ def do_receive(path: str, arguments: list[str]) -> None:
         if not magic.startswith(MAGIC):
             fail("cannot receive: invalid stream (bad magic number)")
         head = json.loads(stdin.read(int(magic[len(MAGIC) :])))
-        check(state_file, target, head, flags)
+        check(state_file, target, head, flags, dict(pairs).get("origin", ""))
         missing = head["length"]
         hash_of = zlib.crc32(b"")
         while missing:
@@ -306,7 +311,7 @@ def kind_of(head: dict[str, Any]) -> str:
     return "incremental" if head["base"] else "new filesystem"
 
 
-def check(state_file: State, target: str, head: dict[str, Any], flags: dict[str, str]) -> None:
+def check(state_file: State, target: str, head: dict[str, Any], flags: dict[str, str], origin: str) -> None:
     """Complain as `zfs receive` would before it reads the data."""
     with state_file.open() as state:
         datasets = state["datasets"]
@@ -323,6 +328,11 @@ def check(state_file: State, target: str, head: dict[str, Any], flags: dict[str,
             fail(
                 f"cannot receive new filesystem stream: destination '{target}' exists\nmust specify -F to overwrite it"
             )
+        return
+    if not dataset and origin:
+        with state_file.open() as state:
+            if snapshot_of(state, origin)[1] != head["base"]:
+                fail("cannot receive: local origin for clone does not match")
         return
     if not dataset:
         fail(f"cannot receive incremental stream: destination '{target}' does not exist")
@@ -392,13 +402,16 @@ def do_rename(path: str, arguments: list[str]) -> None:
     _, _, (source, destination) = options(arguments, "")
     with State(path).open() as state:
         datasets = state["datasets"]
+        if "rename" in state.get("refuse", ()):
+            fail(f"cannot rename '{source}': pool I/O is currently suspended")
         if source not in datasets:
             fail(f"cannot open '{source}': dataset does not exist")
         if destination in datasets:
             fail(f"cannot rename '{source}': dataset already exists")
         if destination.rpartition("/")[0] not in datasets:
             fail(f"cannot create '{destination}': parent does not exist")
-        datasets[destination] = datasets.pop(source)
+        for name in [other for other in datasets if other == source or other.startswith(source + "/")]:
+            datasets[destination + name[len(source) :]] = datasets.pop(name)
 
 
 def do_inherit(path: str, arguments: list[str]) -> None:
@@ -476,6 +489,19 @@ def do_get(path: str, arguments: list[str]) -> None:
                 print(f"{name}\t{key}\t{value}")
 
 
+def do_promote(path: str, arguments: list[str]) -> None:
+    (name,) = arguments
+    with State(path).open() as state:
+        clone = state["datasets"][name]
+        origin = clone["properties"].pop("origin", "")
+        if not origin:
+            fail(f"cannot promote '{name}': not a cloned filesystem")
+        entry = snapshot_of(state, origin)
+        owner = state["datasets"][origin.partition("@")[0]]
+        clone["snapshots"] = [one for one in owner["snapshots"] if one[2] <= entry[2]] + clone["snapshots"]
+        owner["snapshots"] = [one for one in owner["snapshots"] if one[2] > entry[2]]
+
+
 def do_rollback(path: str, arguments: list[str]) -> None:
     name = arguments[-1]
     with State(path).open() as state:
@@ -516,7 +542,7 @@ def destroy_marks(path: str, name: str) -> None:
 VERBS = {
     "list": do_list, "send": do_send, "receive": do_receive, "create": do_create, "rename": do_rename,
     "inherit": do_inherit, "destroy": do_destroy, "hold": do_hold, "release": do_release, "holds": do_holds,
-    "bookmark": do_bookmark, "set": do_set, "get": do_get, "rollback": do_rollback,
+    "bookmark": do_bookmark, "set": do_set, "get": do_get, "rollback": do_rollback, "promote": do_promote,
 }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dataset import Dataset, Host, Snapshot
-from .decision import INCREMENTAL, REFUSED, decide, same_name_other_guid, state_of
+from .decision import INCREMENTAL, REFUSED, decide, newest_common, same_name_other_guid, state_of
 
 
 def has_diverged(dataset: Dataset, there: Dataset) -> bool:
@@ -55,8 +55,10 @@ def describe(dataset: Dataset, there: Dataset, host: Host) -> str:
     newer = newer_than(there, common)
     same = f", of which @{impostors[-1].name} has the name but not the GUID of one here" if impostors else ""
     written = f", and {there.written:,} bytes written since" if there.written else ""
+    known = newest_common(dataset.snapshots, there.snapshots)
+    goes_on = f"goes on from @{known.name}" if known else "sends it in full"  # nothing becomes a clone from a bookmark
     return (
         f"{name} has {named(newer)} after @{common.name}, the newest in common, that {dataset.name} has not{same}"
-        f"{written}: --on-divergence set-aside keeps them by renaming the dataset there and goes on from "
-        f"@{common.name}, rollback loses them, replace loses all of the dataset and sends it in full."
+        f"{written}: --on-divergence set-aside keeps them by renaming the dataset there and {goes_on}, "
+        f"rollback loses them, replace loses all of the dataset and sends it in full."
     )

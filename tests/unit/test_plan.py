@@ -232,7 +232,7 @@ def test_every_refusal_names_the_dataset_the_host_and_a_way_out(pair: Histories)
         assert "src/tree" in item.problem
         assert "set-aside" in item.problem
         common = newest_base(source, Dataset(ROOT, FILESYSTEM, 1, snapshots=pair.target))
-        assert (f"goes on from @{common.name}, rollback" if common else "choose another target") in item.problem
+        assert (f"after @{common.name}, the newest in common" if common else "choose another target") in item.problem
 
 
 # ---- the whole tree --------------------------------------------------------------------------------------------------
