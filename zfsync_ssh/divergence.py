@@ -55,7 +55,7 @@ def describe(dataset: Dataset, there: Dataset, host: Host) -> str:
     newer = newer_than(there, common)
     same = f", of which @{impostors[-1].name} has the name but not the GUID of one here" if impostors else ""
     written = f", and {there.written:,} bytes written since" if there.written else ""
-    known = newest_common(dataset.snapshots, there.snapshots)
+    known = newest_common(dataset.snapshots[:-1], there.snapshots)
     goes_on = f"goes on from @{known.name}" if known else "sends it in full"  # nothing becomes a clone from a bookmark
     return (
         f"{name} has {named(newer)} after @{common.name}, the newest in common, that {dataset.name} has not{same}"
