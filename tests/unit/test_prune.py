@@ -147,6 +147,10 @@ def test_one_that_is_back_loses_its_mark_where_it_was_set() -> None:
     assert found(source, target) == {"/a": "unmark"}
 
 
+def with_parents(children: set[str]) -> set[str]:
+    return {child[:end] for child in children for end in range(1, len(child) + 1) if (child + "/")[end] == "/"}
+
+
 @given(
     st.sets(st.sampled_from(["/a", "/a/x", "/a/x/y", "/a/z", "/b", "/b/c"])),
     st.sets(st.sampled_from(["/a", "/a/x", "/a/x/y", "/a/z", "/b", "/b/c"])),
@@ -158,6 +162,7 @@ def test_one_that_is_back_loses_its_mark_where_it_was_set() -> None:
 def test_nothing_that_is_at_the_source_or_set_aside_or_left_out_is_destroyed_nor_above_it(
     here: set[str], there: set[str], asides: set[str], pattern: str, age: float, mark: str
 ) -> None:
+    here, there = with_parents(here), with_parents(there)
     source = Inventory("src", {child: dataset("@1,1", "src" + child) for child in ("", *sorted(here))})
     target = Inventory(
         "dst",
