@@ -27,16 +27,19 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 class Confined(Pair):
-    """A `Pair` whose receiver is confined to ``dst/tree``."""
+    """A `Pair` whose receiver is confined to ``dst/served``."""
 
     log: Path
     bounds: dict[str, Any]
 
-    def target(self, root: str = "dst/tree", buffer: str = "") -> Endpoint:
+    def target(self, root: str = "dst/served", buffer: str = "") -> Endpoint:
         return self.end(self.receiver, root, buffer or default_buffer(root))
 
+    async def push(self, source: str = "src/tree", root: str = "dst/served", pull: bool = False, **options: Any) -> int:
+        return await super().push(source, root, pull, **options)
+
     def end(self, state: State, root: str, buffer: str) -> Endpoint:
-        spec = {"zfs": zfs_command(state), "log": str(self.log), "root": "dst/tree", **self.bounds}
+        spec = {"zfs": zfs_command(state), "log": str(self.log), "root": "dst/served", **self.bounds}
         line = f"cd {REPOSITORY} && exec {sys.executable} -m tests.serving {shlex.quote(json.dumps(spec))}"
         return Endpoint(LocalOpener(line), Host("there"), root, buffer, ("nothing", "of", "mine"))
 
@@ -58,7 +61,7 @@ def confined(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Con
 
 
 @pytest.mark.parametrize("bounds", [{}, {"append_only": True}, {"keep_at_least": 2}])
-@pytest.mark.parametrize("root", ["dst/tree", "dst/tree/deep/er"])
+@pytest.mark.parametrize("root", ["dst/served", "dst/served/deep/er"])
 async def test_a_tree_arrives_and_is_kept_up_to_date(confined: Confined, root: str, bounds: dict[str, Any]) -> None:
     confined.bounds = bounds
     assert await confined.push(root=root) == 0
@@ -71,7 +74,7 @@ async def test_a_tree_arrives_and_is_kept_up_to_date(confined: Confined, root: s
     assert confined.receiver.guids(root) == confined.sender.guids("src/tree")
     assert confined.outcomes["src/tree/a/b"].what == "@3 -> @6"
     assert "refused" not in confined.told
-    assert "serves 'dst/tree" in confined.told
+    assert "serves 'dst/served" in confined.told
 
 
 async def test_what_was_cut_off_is_resumed(confined: Confined, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,19 +83,21 @@ async def test_what_was_cut_off_is_resumed(confined: Confined, monkeypatch: pyte
     assert await confined.push() == 3
     monkeypatch.delenv("FAKEZFS_FULL")
     assert await confined.push() == 0
-    assert confined.receiver.guids("dst/tree") == confined.sender.guids("src/tree")
+    assert confined.receiver.guids("dst/served") == confined.sender.guids("src/tree")
 
 
 async def test_a_root_elsewhere_is_refused_by_name(confined: Confined) -> None:
-    with pytest.raises(ZfsError, match="there refused the target dst/tree2: 'dst/tree2' is not in dst/tree, which"):
-        await confined.push(root="dst/tree2")
-    assert "refused Begin of 'dst/tree2'" in confined.told
+    with pytest.raises(
+        ZfsError, match="there refused the target dst/served2: 'dst/served2' is not in dst/served, which"
+    ):
+        await confined.push(root="dst/served2")
+    assert "refused Begin of 'dst/served2'" in confined.told
 
 
 async def test_append_only_refuses_what_would_lose_something(confined: Confined) -> None:
     confined.bounds = {"append_only": True}
     assert await confined.push() == 0
-    before = confined.receiver.guids("dst/tree")
+    before = confined.receiver.guids("dst/served")
     for child in ("", "/a"):
         confined.sender.destroy(f"src/tree{child}@1")
     await confined.push(policy=Policy(delete_snapshots=True))
@@ -100,12 +105,12 @@ async def test_append_only_refuses_what_would_lose_something(confined: Confined)
     assert len(notices) == 2
     assert "may only add to what is there (zfsync serve --append-only): no destroy-snapshot" in notices[0]
 
-    confined.receiver.snapshot("dst/tree/a@theirs")
+    confined.receiver.snapshot("dst/served/a@theirs")
     confined.sender.snapshot("src/tree/a@4")
     assert await confined.push(policy=Policy(on_divergence=Divergence.ROLLBACK)) == 3
     changes = [event for event in confined.events if isinstance(event, Changed)]
     assert "no rollback" in changes[0].problem
-    after = confined.receiver.guids("dst/tree")
+    after = confined.receiver.guids("dst/served")
     after["/a"] = [one for one in after["/a"] if one[0] != "theirs"]
     assert after == before
 
@@ -116,20 +121,20 @@ async def test_deletions_are_allowed_down_to_the_floor(confined: Confined) -> No
     for number in (1, 2):
         confined.sender.destroy(f"src/tree/a@{number}")
     await confined.push(policy=Policy(delete_snapshots=True))
-    assert [name for name, _ in confined.receiver.guids("dst/tree")["/a"]] == ["2", "3"]
+    assert [name for name, _ in confined.receiver.guids("dst/served")["/a"]] == ["2", "3"]
     assert "keep-at-least" in " ".join(event.text for event in confined.events if isinstance(event, Notice))
-    assert "allowed 'destroy-snapshot' of 'dst/tree/a@1'" in confined.told
+    assert "allowed 'destroy-snapshot' of 'dst/served/a@1'" in confined.told
 
 
 async def test_read_only_compares_and_restores_and_no_more(confined: Confined) -> None:
     await confined.push()
     confined.bounds = {"read_only": True}
     confined.events.clear()
-    copy = AgentSource(confined.end(confined.receiver, "dst/tree", ""))
+    copy = AgentSource(confined.end(confined.receiver, "dst/served", ""))
     assert await compare(LocalSource("src/tree", zfs_command(confined.sender)), copy, True, confined.events.append) == 0
 
     confined.sender.create("back")
-    copy = AgentSource(confined.end(confined.receiver, "dst/tree", ""))
+    copy = AgentSource(confined.end(confined.receiver, "dst/served", ""))
     here = Pair(confined.receiver, confined.sender).target("back/tree")
     options = Options(owner="test", policy=Policy(bookmark=False))
     assert await Replication(copy, here, options, confined.events.append).run() == 0
