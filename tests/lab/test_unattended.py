@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import textwrap
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.lab.conftest import Run, World
+from tests.lab.conftest import HERE, Run, World
+from tests.lab.driver import Lab
 
 DIRECTORY = "/root/jobs"
 
@@ -74,6 +76,15 @@ class JobWorld:
         ended = "! pgrep -f '[c]ron run'"
         script = f"for _ in $(seq 240); do if {done} && {ended}; then exit 0; fi; sleep 0.5; done; cat {log}; exit 1"
         self.world.sender.run(["sh", "-c", script], timeout=200)
+
+    def wait_for_failures(self, count: int) -> None:
+        """Wait until at least so many runs have failed since one was well; for 0, until one was well again."""
+        for _ in range(60):
+            (target,) = self.status()["targets"]
+            if target["failures"] >= count if count else target["failures"] == 0:
+                return
+            time.sleep(2)
+        raise AssertionError(target)
 
     def at_source(self, child: str = "") -> list[str]:
         return self._names(self.world.snapshots_of(self.world.sender, self.world.source + child))
@@ -316,6 +327,7 @@ def test_status_tells_of_a_receive_that_can_be_resumed_and_the_next_run_resumes_
 # ---- a real cron -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(600)
 def test_a_job_that_cron_runs_every_minute(job: JobWorld) -> None:
     """Three runs, told by the log; after each, what `status` says is what is there."""
     world, log = job.world, f"{DIRECTORY}/{job.name}.log"
@@ -335,3 +347,46 @@ def test_a_job_that_cron_runs_every_minute(job: JobWorld) -> None:
         assert len(world.snapshots_of(world.sender, world.source + child)) == 2
         assert len(world.snapshots_of(world.receiver, world.target + child)) == 3
     world.assert_tidy()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_ten_minutes_with_a_reboot_of_the_receiver_in_the_middle(job: JobWorld, lab: Lab) -> None:
+    """Run by ``pytest -m long tests/lab/test_unattended.py``. After four snapshots the receiver loses its power."""
+    world, log = job.world, f"{DIRECTORY}/{job.name}.log"
+    world.create("/a")
+    job.old(0, 1)
+    job.configure(f'schedule = "minutely"\nkeep = "minutely=3"\nkeep-target = "minutely=5"\nlog-file = "{log}"\n')
+
+    def write_until_taken(count: int) -> None:
+        world.write("/a", 64, f"file{count}")
+        world.sender.sh(
+            f"for _ in $(seq 260); do if [ $(grep -c ': took ' {log}) -ge {count} ]; then exit 0; fi; sleep 0.5; done; "
+            f"cat {log}; exit 1",
+            timeout=200,
+        )
+
+    with job.cron():
+        for count in range(1, 5):
+            write_until_taken(count)
+        world.receiver.kill()
+        job.wait_for_failures(1)
+        write_until_taken(6)
+        (target,) = job.status()["targets"]
+        assert target["last_exit_code"] == 5, target
+        lab.up("receiver")
+        world.receiver.run(["zpool", "import", world.above.partition("/")[0]])
+        world.receiver.put(HERE / "digest.py", "/root/digest.py")
+        for count in range(7, 11):
+            write_until_taken(count)
+        job.wait_for_failures(0)
+        world.sender.sh("for _ in $(seq 240); do pgrep -f '[c]ron run' || exit 0; sleep 0.5; done; exit 1", timeout=200)
+        (target,) = job.status()["targets"]
+        assert [row["behind"] for row in target["datasets"]] == [0, 0], target
+    for child in ("", "/a"):
+        here = world.snapshots_of(world.sender, world.source + child)
+        there = world.snapshots_of(world.receiver, world.target + child)
+        assert (len(here), len(there)) == (3, 5)
+        assert there[-3:] == here
+    world.assert_tidy()
+    print(world.sender.sh(f"cat {log}").stdout)
