@@ -98,7 +98,8 @@ def test_a_receive_that_is_killed_costs_its_own_dataset_only(
 def test_a_control_agent_that_is_killed_ends_the_run_after_the_streams(
     site: Site, sshd: Sshd, zfsync: Zfsync, pushing: Pushing
 ) -> None:
-    started = pushing(sshd.port, "--channels", "2", "--json", b=SMALL)
+    # Slow enough that it is not over before its control agent has been looked for.
+    started = pushing(sshd.port, "--channels", "2", "--json", "--rate-limit", "2M", b=SMALL)
     eventually("the control agent has the lock", lambda: site.control_agent).kill()
     run = site.wait(started)
     assert run.status == 6
