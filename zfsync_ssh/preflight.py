@@ -25,22 +25,40 @@ def parse_features(lines: Iterable[str]) -> dict[str, bool]:
     return {row[0].removeprefix("feature@"): row[1] != "disabled" for row in rows if len(row) > 1}
 
 
-def with_features(plan: Plan, features: Mapping[str, bool], host: Host) -> Plan:
+Traits = Mapping[str, Mapping[str, str]]
+"""What `zfsync_ssh.zfs.list_traits` tells of the source's datasets: properties by full name."""
+
+
+def with_features(plan: Plan, features: Mapping[str, bool], host: Host, traits: Traits) -> Plan:
     """The plan for a target pool that has these features: without flags that it does not take."""
     if not features:
         return plan
-    return replace(plan, items=tuple(_featured(item, features, host) for item in plan.items))
+    return replace(
+        plan, items=tuple(_featured(item, features, host, traits.get(item.source.name, {})) for item in plan.items)
+    )
 
 
-def _featured(item: Item, features: Mapping[str, bool], host: Host) -> Item:
+def _featured(item: Item, features: Mapping[str, bool], host: Host, traits: Mapping[str, str]) -> Item:
     if not item.steps:
         return item
+    pool = f"The pool of {host.at(item.target)}"
     if item.raw and not features.get("encryption"):
-        problem = f"The pool of {host.at(item.target)} has no encryption: 'zpool upgrade' there, or send with --no-raw."
+        problem = f"{pool} has no encryption: 'zpool upgrade' there, or send with --no-raw."
         return replace(item, steps=(), problem=problem, code="feature")
-    if item.state.newest:
-        return item
-    return replace(item, flags="".join(flag for flag in item.flags if features.get(_NEEDED[flag])))
+    flags = item.flags
+    if not item.state.newest:
+        flags = "".join(flag for flag in flags if features.get(_NEEDED[flag]))
+    lacking = [] if traits.get("dnodesize", "-") in ("-", "legacy") else ["large_dnode"]
+    if traits.get("compression", "").startswith("zstd") and not features.get("zstd_compress"):
+        if item.raw or item.state.newest:
+            lacking += ["zstd_compress"] if item.raw or "c" in flags else []
+        else:
+            flags = flags.replace("c", "")  # the target compresses in its own way
+    missing = [feature for feature in lacking if not features.get(feature)]
+    if missing:
+        problem = f"{pool} has no {missing[0]}, which {item.source.name} needs: 'zpool upgrade' there enables it."
+        return replace(item, steps=(), problem=problem, code="feature")
+    return replace(item, flags=flags)
 
 
 def with_lineage(plan: Plan, here: Mapping[str, int], there: Mapping[str, int], host: Host) -> Plan:

@@ -199,7 +199,9 @@ class Preparation:
             return plan
         host = self._target.host
         features = parse_features(await control.query(zfs.FEATURES_QUERY, [""]))
-        plan = with_features(plan, features, host)
+        names = [item.source.name for item in plan.work] if features else []
+        traits = parse_listing(await self._source.query("traits", names)) if names else {}
+        plan = with_features(plan, features, host, traits)
         if bases := lineage_questions(plan):
             here = parse_numbers("\n".join(await self._source.query("iv-sets", [base for base, _ in bases])))
             there = parse_numbers("\n".join(await control.query("iv-sets", [base for _, base in bases])))

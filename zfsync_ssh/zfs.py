@@ -119,10 +119,16 @@ def holds_of(snapshots: Iterable[str]) -> Tuple[str, ...]:
     return ("holds", "-Hp", *snapshots)
 
 
+def list_traits(names: Iterable[str]) -> Tuple[str, ...]:
+    """The properties of datasets that make their streams need a feature of the receiving pool."""
+    return ("get", "-Hp", "-t", "filesystem,volume", "-o", "name,property,value", "compression,dnodesize", *names)
+
+
 QUERIES: Dict[str, Callable[[List[str]], Tuple[str, ...]]] = {
     "written": list_written,
     "iv-sets": list_iv_sets,
     "own-properties": list_own_properties,
+    "traits": list_traits,
     "hold-counts": lambda roots: list_all_holds(roots[0]),
     "holds": holds_of,
 }

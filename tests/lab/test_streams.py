@@ -27,6 +27,19 @@ def test_the_flags_of_the_first_stream_stay_those_of_all(world: World) -> None:
             assert kept == "c"
             world.write("", 1500, name)
             world.snapshot(name)
+        world.create("/zstd", "-o", "compression=zstd")
+        world.create("/dnodes", "-o", "dnodesize=1k")
+        for child in ("/zstd", "/dnodes"):
+            world.sender.sh(f"seq 50000 > /{world.source}{child}/file")
+            world.snapshot("4", child, recursive=False)
+        run = world.push("--json", target=f"{pool}/dst")
+        assert run.status == 3, run
+        assert "has no large_dnode, which" in run.outcomes[f"{world.source}/dnodes"]["message"]
+        assert run.outcomes[f"{world.source}/dnodes"]["bytes"] == 0
+        assert run.outcomes[f"{world.source}/zstd"]["status"] == "sent"
+        for child in ("/zstd", "/dnodes"):
+            world.sender.run(["zfs", "destroy", "-r", world.source + child])
+        world.receiver.run(["zfs", "destroy", "-r", f"{pool}/dst/zstd"])
         assert world.push(target=f"{pool}/dst").status == 0
         assert world.digest(world.receiver, f"{pool}/dst") == world.digest(world.sender, world.source)
     finally:

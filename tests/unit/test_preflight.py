@@ -37,21 +37,39 @@ def test_the_features_of_a_pool_are_read() -> None:
 
 def test_a_raw_stream_needs_encryption_there() -> None:
     plan = plan_of({"": encrypted("@a,1")}, {})
-    (item,) = with_features(plan, {**ALL, "encryption": False}, THERE).items
+    (item,) = with_features(plan, {**ALL, "encryption": False}, THERE, {}).items
     assert (item.code, item.steps) == ("feature", ())
     assert "there:dst has no encryption" in item.problem
-    assert with_features(plan, ALL, THERE) == plan
-    assert with_features(plan, {}, THERE) == plan  # it could not be asked
+    assert with_features(plan, ALL, THERE, {}) == plan
+    assert with_features(plan, {}, THERE, {}) == plan  # it could not be asked
+
+
+def test_what_a_dataset_needs_of_the_pool_is_looked_at_before_anything_is_sent() -> None:
+    old = {**ALL, "zstd_compress": False, "large_dnode": False}
+    new = plan_of({"": dataset("@a,1", "src")}, {})
+    begun = plan_of({"": dataset("@a,1 @b,2", "src")}, {"": dataset("@a,1", "dst")})
+    zstd, dnodes = {"src": {"compression": "zstd-3"}}, {"src": {"compression": "lz4", "dnodesize": "auto"}}
+    assert with_features(new, old, THERE, zstd).items[0].flags == "Le"
+    (item,) = with_features(begun, old, THERE, zstd).items
+    assert (item.steps, item.code) == ((), "feature")
+    assert "The pool of there:dst has no zstd_compress, which src needs" in item.problem
+    (item,) = with_features(new, old, THERE, dnodes).items
+    assert (item.steps, item.code) == ((), "feature")
+    assert "has no large_dnode, which src needs" in item.problem
+    modern = {**ALL, "zstd_compress": True, "large_dnode": True}
+    for traits in (zstd, dnodes):
+        assert with_features(new, modern, THERE, traits) == new
+        assert with_features(begun, modern, THERE, traits) == begun
 
 
 def test_flags_that_the_pool_does_not_take_are_left_out_of_new_copies_alone() -> None:
     new = plan_of({"": dataset("@a,1", "src")}, {})
-    assert with_features(new, {**ALL, "embedded_data": False, "large_blocks": False}, THERE).items[0].flags == "c"
+    assert with_features(new, {**ALL, "embedded_data": False, "large_blocks": False}, THERE, {}).items[0].flags == "c"
     begun = plan_of({"": dataset("@a,1 @b,2", "src")}, {"": dataset("@a,1", "dst")})
-    assert with_features(begun, {}, THERE) == begun
-    assert with_features(begun, {"encryption": True}, THERE).items[0].flags == begun.items[0].flags
+    assert with_features(begun, {}, THERE, {}) == begun
+    assert with_features(begun, {"encryption": True}, THERE, {}).items[0].flags == begun.items[0].flags
     done = plan_of({"": dataset("@a,1", "src")}, {"": dataset("@a,1", "dst")})
-    assert with_features(done, {"encryption": True}, THERE) == done
+    assert with_features(done, {"encryption": True}, THERE, {}) == done
 
 
 # ---- lineage ---------------------------------------------------------------------------------------------------------

@@ -76,6 +76,10 @@ COLUMNS = (
         (zfs.list_iv_sets(["p/a@1"]), "list -Hp -t snapshot,bookmark -o name,ivsetguid p/a@1"),
         (zfs.list_all_holds("p/a"), "list -Hpr -t snapshot -o name,userrefs p/a"),
         (zfs.holds_of(["p/a@1"]), "holds -Hp p/a@1"),
+        (
+            zfs.list_traits(["p/a"]),
+            "get -Hp -t filesystem,volume -o name,property,value compression,dnodesize p/a",
+        ),
         (zfs.list_features("p"), "get -Hp -o property,value all p"),
         (
             zfs.list_own_properties(["p/a"]),
