@@ -64,9 +64,9 @@ class Pair:
         return {event.outcome.source: event.outcome for event in self.events if isinstance(event, Finished)}
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _own_locks() -> Iterator[None]:
-    """Locks of their own, so that several of these tests at once do not meet."""
+    """Locks of their own, so that several of these tests at once do not meet; and no longer than for these."""
     with tempfile.TemporaryDirectory(prefix="zfsync-locks-") as directory:
         os.environ[VARIABLE] = directory
         yield
