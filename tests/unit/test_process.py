@@ -174,7 +174,8 @@ def test_leaving_early_ends_the_filter_as_well() -> None:
     with Outputs([sh("exec cat /dev/zero")], PIPE_BYTES, UPPER) as listing:
         children = [child.process for child in (*listing._children, *listing._outlets)]
         assert next(iter(listing))
-    assert all(process is not None and process.returncode == -9 for process in children)
+    # Ended, by the signal or, when it saw the end of its input before that, by itself.
+    assert all(process is not None and process.returncode is not None for process in children)
 
 
 def test_a_stream_reaches_its_receiver_through_a_filter(tmp_path: Path) -> None:
