@@ -24,6 +24,7 @@ def test_the_newest_few_and_those_since_a_time(world: World) -> None:
         world.snapshot(name)
     assert world.push("--latest", "2").status == 0
     assert names(world) == ["d", "e"]
+    assert set(world.digest(world.receiver, world.target)) < set(world.digest(world.sender, world.source))
     world.target = f"{world.above}/other"
     assert world.push("--since", "1d").status == 0
     assert names(world) == list("abcde")
@@ -67,6 +68,7 @@ def test_a_bookmark_keeps_an_incremental_possible_when_the_source_is_pruned(worl
     assert run.status == 0, run
     assert run.outcomes[f"{world.source}/a"]["what"] == f"#{mark} -> @3"
     assert names(world, "/a") == ["1", "2", "3"]
+    assert set(world.digest(world.sender, world.source)) < set(world.digest(world.receiver, world.target))
     world.assert_tidy()
 
 
