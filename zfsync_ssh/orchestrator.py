@@ -16,7 +16,7 @@ from .concurrency import both
 from .dataset import Inventory, parent_of
 from .dispatch import Dispatch
 from .endpoint import Endpoint
-from .errors import EXIT_INTERRUPTED, EXIT_OK, DatasetError, UsageError, ZfsError, ZfsyncError
+from .errors import EXIT_INTERRUPTED, EXIT_OK, AgentError, DatasetError, UsageError, ZfsError, ZfsyncError
 from .events import Connected, Ended, Event, Observer, Outcome, Planned, Started, Status
 from .item import Item
 from .keeping import Holds
@@ -29,7 +29,7 @@ from .preparation import Confirm, Preparation, Prepared
 from .source import Source
 from .throttle import Throttle
 from .transfer import Transfer
-from .workers import Workers
+from .workers import Workers, connection_lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,11 @@ class Replication:
         try:
             try:
                 await self._run()
+            except AgentError as error:
+                for end in (self._target, self._source):
+                    if end.lost:  # all agents there have gone, and that is why
+                        raise connection_lost(end.host) from error
+                raise
             finally:
                 await self._holds.release()
             code = DatasetError.exit_code if self._ledger.failed or self._refused else EXIT_OK

@@ -1,0 +1,278 @@
+"""Two machines of the lab on which one fault after the other happens, each on the same prepared pools.
+
+Either machine has a pool ``tank`` with sources and a pool ``pool`` with their copies, so that both push and pull are
+run by zfsync on the machine ``here``. A checkpoint of each pool is what every cell begins from: pools are exported, and
+imported as they were then. That takes a tenth of a second, and brings GUIDs and all back.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.lab.driver import Lab, Machine, open_lab
+
+from .steps import AT_SOURCE, Step, steps_of
+
+GUEST = Path(__file__).parent / "guest"
+RELAY = Path(__file__).parents[1] / "ssh" / "relay.py"
+SCRATCH = "/run/faults"
+RECORD = "-"
+"""The label to trace all steps with, and stop at none."""
+DIRECTIONS = ("push", "pull")
+RELAY_PORT = 2222
+QUIET_SECONDS = 15
+"""As long as what a run has started at the far end may live on after it."""
+RUN_SECONDS = 150
+
+
+@dataclass(frozen=True)
+class Look:
+    """What `tests.faults.guest.look` saw at one end."""
+
+    datasets: dict[str, dict[str, str]]
+    snapshots: dict[str, str]
+    """Full name -> GUID, oldest first."""
+    held: list[str]
+    contents: dict[str, str]
+    """GUID -> digest."""
+    properties: list[list[str]]
+    processes: list[str]
+    files: list[str]
+
+    @classmethod
+    def of(cls, text: str) -> Look:
+        """What was printed."""
+        seen: dict[str, Any] = json.loads(text)
+        rows = seen["snapshots"]
+        return cls(
+            {one["name"]: one for one in seen["datasets"]},
+            {name: guid for name, guid, _ in rows},
+            [name for name, _, refs in rows if refs != "0"],
+            seen["contents"],
+            seen["properties"],
+            seen["processes"],
+            seen["files"],
+        )
+
+    def guids(self, dataset: str) -> list[str]:
+        """GUIDs of a dataset's own snapshots, oldest first."""
+        return [guid for name, guid in self.snapshots.items() if name.partition("@")[0] == dataset]
+
+
+@dataclass
+class Run:
+    """A run of zfsync that has ended; ``code`` is None when its machine went off under it."""
+
+    code: int | None
+    err: str
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"exit {self.code}: {self.err.strip()[-600:]}"
+
+
+class Field:
+    """The two machines, and the cell that is at work on them. ``set_up`` once, then ``reset`` for each cell."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.direction = "push"
+        self.scenario = "plain"
+        self.options: tuple[str, ...] = ()
+        self.more: tuple[str, ...] = ()
+        """Options of the first run alone."""
+        self.second: Run | None = None
+        """A run that was made while the first one stood still."""
+        self._threads = ThreadPoolExecutor(2)
+        self._stopper: Machine
+        self.here = lab.up("sender", disks=("1G", "1G"))
+        self.far = lab.up("receiver", disks=("1G", "1G"))
+
+    def close(self) -> None:
+        """End the threads; the machines are the lab's."""
+        self._threads.shutdown()
+
+    @property
+    def source_machine(self) -> Machine:
+        """Where what is sent lies."""
+        return self.here if self.direction == "push" else self.far
+
+    @property
+    def target_machine(self) -> Machine:
+        """Where the copy lies."""
+        return self.far if self.direction == "push" else self.here
+
+    @property
+    def above(self) -> str:
+        """The dataset above the copies."""
+        return "pool/keep"
+
+    @property
+    def source(self) -> str:
+        """The root of what is sent."""
+        return f"tank/{self.scenario}"
+
+    @property
+    def target(self) -> str:
+        """The root of the copy."""
+        return f"{self.above}/{self.scenario}"
+
+    # -- machines and pools --
+
+    def both(self, act: Callable[[Machine], object]) -> None:
+        """Do something to both machines at the same time."""
+        list(self._threads.map(act, (self.here, self.far)))
+
+    def furnish(self, machine: Machine) -> None:
+        """Put on a machine what every boot forgets."""
+        machine.put(GUEST, "/root/faults")
+        machine.put(RELAY, f"/root/faults/{RELAY.name}")
+        machine.sh(f"mkdir -p {SCRATCH}; python3 -m compileall -q /root/faults || true")
+        if machine.name == self.here.name:
+            self.lab.install(machine)
+
+    def set_up(self, build: Callable[[Field], None]) -> None:
+        """Make the pools, have ``build`` fill them, and keep them as they are then."""
+        self.both(self.furnish)
+        self.both(lambda machine: machine.sh("zpool create tank /dev/ubda; zpool create pool /dev/ubdb"))
+        self.both(lambda machine: machine.sh("zfs set canmount=off pool; zfs create pool/keep; zfs create pool/other"))
+        build(self)
+        self.both(lambda machine: machine.sh("zpool sync; zpool checkpoint tank; zpool checkpoint pool"))
+
+    def power_on(self, machine: Machine) -> None:
+        """Switch a machine on that was switched off, and import its pools as they were at that moment."""
+        self.lab.up(machine.name)
+        self.furnish(machine)
+        machine.sh("zpool import -f -d /dev/ubda tank; zpool import -f -d /dev/ubdb pool")
+
+    def reset(self, direction: str, scenario: str, options: Sequence[str], *, library: bool) -> None:
+        """Begin anew: both pools as they were prepared, nothing running, nothing in the way."""
+        self.direction, self.scenario, self.options, self.more = direction, scenario, tuple(options), ()
+        self.second = None
+        self.both(lambda machine: machine.run(["bash", "/root/faults/reset.sh", "yes" if library else "no"]))
+
+    # -- running zfsync --
+
+    def words(self, *more: str) -> list[str]:
+        """The command line of this cell."""
+        source, target = self.source, self.target
+        if self.direction == "push":
+            target = f"{self.far.ssh_host}:{target}"
+        else:
+            source = f"{self.far.ssh_host}:{source}"
+        return [self.direction, "--json", "--channels", "2", *self.options, *more, source, target]
+
+    def start(self, label: str, nth: int, *, keepalive: float = 0) -> None:
+        """Start zfsync, to stop at a step."""
+        self._stopper = self.here
+        if label.startswith(("zfs ", RECORD)):
+            verb, _, when = label.removeprefix("zfs ").partition(" ")
+            self._stopper = self.source_machine if verb in AT_SOURCE else self.target_machine
+            for end, machine in (("source", self.source_machine), ("target", self.target_machine)):
+                if label == RECORD or machine.name == self._stopper.name:
+                    machine.sh(
+                        f"cp /root/faults/zfs /usr/local/sbin/zfs; cd {SCRATCH}; "
+                        f"echo {end} > end; echo '{verb} {nth} {when}' > zfs"
+                    )
+        alive = f"FAULTS_KEEPALIVE={keepalive}" if keepalive else ""
+        command = shlex.join(["/root/faults/trace.py", label, str(nth), *self.words(*self.more)])
+        path = "PYTHONPATH=/opt/zfsync:/opt/pydeps"
+        self.here.sh(
+            f'cd {SCRATCH}; rm -f ended reached; setsid sh -c \'echo $$ > shell; {alive} {path} python3 "$@" '
+            f"> out 2> err; echo $? > ended.new; mv ended.new ended' sh {command} < /dev/null > /dev/null 2>&1 &"
+        )
+
+    def steps(self) -> list[Step]:
+        """The steps of a run without a fault, which is made now."""
+        self.start(RECORD, 0)
+        run = self.wait_ended()
+        assert run is not None, "the traced run does not end"
+        assert run.code == 0, run
+        labels = [machine.sh(f"cat {SCRATCH}/labels 2>/dev/null || true").stdout for machine in (self.here, self.far)]
+        return steps_of("".join(labels).splitlines())
+
+    def wait_reached(self) -> int:
+        """Wait until the run has stopped at its step; the process that did, or 0 when the run has ended before."""
+        wait = f"for _ in $(seq 100); do [ -e {SCRATCH}/reached -o -e {SCRATCH}/ended ] && break; sleep 0.03; done"
+        script = f"{wait}; cat {SCRATCH}/reached 2>/dev/null || echo 0"
+        deadline = time.monotonic() + RUN_SECONDS
+        ended = False
+        while time.monotonic() < deadline:
+            if pid := int(self._stopper.sh(script).stdout):
+                return pid
+            if ended:
+                break
+            ended = self.here.run(["test", "-e", f"{SCRATCH}/ended"], check=False).returncode == 0
+        return 0
+
+    def go_on(self, pid: int) -> None:
+        """Let what has stopped go on."""
+        for machine in (self.here, self.far):
+            if machine.alive:
+                machine.sh(f"[ ! -e {SCRATCH}/reached ] || kill -CONT {pid} || true")
+
+    def wait_ended(self) -> Run | None:
+        """Wait for the run's end; None when it does not come."""
+        if not self.here.alive or self.here.run(["test", "-e", f"{SCRATCH}/shell"], check=False).returncode:
+            return Run(None, "")  # its machine went off
+        wait = f"for _ in $(seq {RUN_SECONDS * 20}); do [ -e ended ] && break; sleep 0.05; done"
+        done = self.here.sh(f"cd {SCRATCH}; {wait}; cat ended", check=False, timeout=RUN_SECONDS + 60)
+        if done.returncode:
+            return None
+        out = self.here.sh(f"cat {SCRATCH}/out").stdout
+        return Run(int(done.stdout), self.here.sh(f"cat {SCRATCH}/err").stdout, events_of(out))
+
+    def run(self) -> Run:
+        """Run zfsync to its end, without any step to stop at."""
+        done = self.here.run(["timeout", str(RUN_SECONDS), "zfsync", *self.words()], check=False, timeout=200)
+        return Run(done.returncode, done.stderr, events_of(done.stdout))
+
+    # -- looking --
+
+    def look(self, *, contents: bool = False, source_contents: bool = False) -> tuple[Look, Look]:
+        """Both ends: the source, and the target with all that is above it."""
+
+        def at(machine: Machine, root: str, digest: bool) -> Look:
+            words = ["python3", "/root/faults/look.py", *(["--contents"] if digest else []), root]
+            return Look.of(machine.run(words).stdout)
+
+        source = self._threads.submit(at, self.source_machine, self.source, source_contents)
+        target = self._threads.submit(at, self.target_machine, self.above, contents)
+        return source.result(), target.result()
+
+    def look_when_quiet(self, *, contents: bool = False) -> tuple[Look, Look]:
+        """Both ends, once nothing of a run is left on either machine, or some seconds later."""
+        deadline = time.monotonic() + QUIET_SECONDS
+        while True:
+            looks = self.look(contents=contents)
+            if time.monotonic() > deadline or not (looks[0].processes or looks[1].processes):
+                return looks
+            time.sleep(0.3)
+
+
+def events_of(out: str) -> list[dict[str, Any]]:
+    """What --json wrote, but for a last line that was cut off."""
+    events = []
+    for line in out.splitlines():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            break
+    return events
+
+
+def open_field(run: str) -> tuple[Lab, Field]:
+    """A lab of its own with a field on it."""
+    lab = open_lab(run=run)
+    try:
+        return lab, Field(lab)
+    except BaseException:
+        lab.close()
+        raise
