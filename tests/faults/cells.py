@@ -153,7 +153,7 @@ def _play(field: Field, verdict: Verdict, fault: Fault, scenario: Scenario, prep
     field.reset(cell.direction, cell.scenario, scenario.options, library=cell.library)
     ends, expected = Ends(field.source, field.target), prepared.expected[key]
     fault.ready(field)
-    field.start(cell.step.label, cell.step.nth, keepalive=fault.keepalive)
+    field.start(cell.step.label, cell.step.nth, keepalive=fault.keepalive, silence=fault.silence)
     pid = field.wait_reached()
     before = field.look()[1] if pid and fault.tampers else None
     if pid:
@@ -179,7 +179,7 @@ def _play(field: Field, verdict: Verdict, fault: Fault, scenario: Scenario, prep
     source, target = field.look_when_quiet(contents=True)
     wrong += checks.equal(source, target, ends, Expected(expected.source, expected.target, gone))
     wrong += checks.kept(target, expected, prepared.loses[key] | gone)
-    wrong += checks.left_at_target(target, ends) + checks.left(source, target)
+    wrong += checks.left_at_target(target, ends) + checks.left(source, target, again)
 
 
 def _destroyed(before: Look, after: Look) -> frozenset[str]:

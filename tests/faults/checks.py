@@ -9,6 +9,7 @@ from .field import Look, Run
 
 DONE = ("sent", "up-to-date")
 KILLED = 137
+RUN_LOCK = "/run/lock/zfsync-@run-"
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,17 @@ def left_at_target(target: Look, ends: Ends) -> list[str]:
     return wrong
 
 
-def left(source: Look, target: Look) -> list[str]:
-    """What no run may leave on either machine: holds, locks, processes, temporary files."""
+def left(source: Look, target: Look, last: Run) -> list[str]:
+    """What no run may leave on either machine: holds, locks, processes, temporary files.
+
+    The lock of a run that was killed, which nobody holds, goes with the next run that has something to hold.
+    """
+    held = any(event["event"] == "planned" and event["to_send"] for event in last.events)
     wrong = [f"{name} is still held" for name in (*source.held, *target.held)]
     wrong += [f"{name} still has {prop}" for name, prop, _ in source.properties if prop.startswith("zfsync:holds")]
     wrong += [f"a process is left: {line}" for line in (*source.processes, *target.processes)]
-    wrong += [f"a file is left: {path}" for path in (*source.files, *target.files)]
-    return wrong
+    files = [path for path in (*source.files, *target.files) if held or not path.startswith(RUN_LOCK)]
+    return wrong + [f"a file is left: {path}" for path in files]
 
 
 @dataclass(frozen=True)

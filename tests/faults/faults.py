@@ -20,6 +20,7 @@ SSHD = (
 )
 KEEPALIVE = 1.0
 """Seconds, instead of 15: a connection that has gone silent is given up after 4 of them, instead of 60."""
+SILENCE = 12.0
 EVERYWHERE = frozenset(COLUMNS)
 BEFORE_STREAMS = EVERYWHERE - {"rename", "bookmark", "release", "report"}
 
@@ -45,6 +46,8 @@ class Fault:
     directions: Collection[str] = ("push", "pull")
     scenarios: Collection[str] = ("plain", "moved", "aside")
     keepalive: float = 0
+    silence: float = 0
+    """Seconds after which an agent gives a silent client up, instead of 300."""
     tampers: bool = False
     """Somebody changes datasets meanwhile: what was said about them before may not be true afterwards."""
 
@@ -119,8 +122,11 @@ def silence_briefly(field: Field, _: int) -> None:
 
 
 def fill(field: Field, _: int) -> None:
+    """Leave nothing in the pool but 1 MiB, or as little more as ZFS lets us."""
     field.target_machine.sh(
-        "zfs create -o refreservation=$(($(zfs get -Hpo value available pool) - 1048576)) pool/other/hog"
+        "for left in 1 2 4 8 16; do "
+        "size=$(($(zfs get -Hpo value available pool) - (left << 20))); "
+        "zfs create -o refreservation=$size pool/other/hog && break; done"
     )
 
 
@@ -133,21 +139,21 @@ def _at_target(field: Field, script: str) -> None:
 
 
 def onto_memory(field: Field) -> None:
-    """Move the target's pool to a disk that can be made to fail: a file in memory, which is only as large as it is."""
+    """Move the target's pool to a disk that can be made to fail: a loop device on a file in memory."""
     field.target_machine.sh(
-        "zpool export pool; mkdir -p /run/frail; mountpoint -q /run/frail && umount /run/frail; "
-        "mount -t tmpfs -o size=400M frail /run/frail; "
+        "zpool export pool; mkdir -p /run/frail; mount -t tmpfs -o size=400M frail /run/frail; "
         "dd if=/dev/ubdb of=/run/frail/disk bs=1M conv=sparse 2>/dev/null; "
-        "zpool import -d /run/frail/disk pool"
+        "losetup /dev/loop0 /run/frail/disk; zpool import -d /dev/loop0 pool"
     )
 
 
 def suspend(field: Field, _: int) -> None:
-    """Let every write to the pool's disk fail, until the pool is suspended and for two seconds more."""
+    """Let every write to a new place on the disk fail, until the pool is suspended and for two seconds more."""
     wait = "until grep -q SUSPENDED /proc/spl/kstat/zfs/pool/state; do sleep 0.05; done"
+    heal = "rm fill; zpool clear pool"
     field.target_machine.sh(
         "cd /run/frail; head -c 1G /dev/zero > fill 2>/dev/null || true; "
-        f"setsid sh -c 'echo $$ > {SCRATCH}/armed; {wait}; touch {SCRATCH}/struck; sleep 2; rm fill; zpool clear pool' "
+        f"setsid sh -c 'echo $$ > {SCRATCH}/armed; {wait}; touch {SCRATCH}/struck; sleep 2; {heal}' "
         "< /dev/null > /dev/null 2>&1 &"
     )
 
@@ -245,6 +251,7 @@ FAULTS = (
         lambda field, _: field.here.kill(),
         (),
         lambda field: field.power_on(field.here),
+        silence=SILENCE,
     ),
     Fault(
         "pool full",

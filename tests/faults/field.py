@@ -27,7 +27,7 @@ RECORD = "-"
 """The label to trace all steps with, and stop at none."""
 DIRECTIONS = ("push", "pull")
 RELAY_PORT = 2222
-QUIET_SECONDS = 15
+QUIET_SECONDS = 25
 """As long as what a run has started at the far end may live on after it."""
 RUN_SECONDS = 150
 
@@ -169,8 +169,8 @@ class Field:
             source = f"{self.far.ssh_host}:{source}"
         return [self.direction, "--json", "--channels", "2", *self.options, *more, source, target]
 
-    def start(self, label: str, nth: int, *, keepalive: float = 0) -> None:
-        """Start zfsync, to stop at a step."""
+    def start(self, label: str, nth: int, *, keepalive: float = 0, silence: float = 0) -> None:
+        """Start zfsync, to stop at a step; the seconds are those of `tests.faults.guest.trace`."""
         self._stopper = self.here
         if label.startswith(("zfs ", RECORD)):
             verb, _, when = label.removeprefix("zfs ").partition(" ")
@@ -181,11 +181,11 @@ class Field:
                         f"cp /root/faults/zfs /usr/local/sbin/zfs; cd {SCRATCH}; "
                         f"echo {end} > end; echo '{verb} {nth} {when}' > zfs"
                     )
-        alive = f"FAULTS_KEEPALIVE={keepalive}" if keepalive else ""
+        patience = f"FAULTS_KEEPALIVE={keepalive} FAULTS_SILENCE={silence}"
         command = shlex.join(["/root/faults/trace.py", label, str(nth), *self.words(*self.more)])
         path = "PYTHONPATH=/opt/zfsync:/opt/pydeps"
         self.here.sh(
-            f'cd {SCRATCH}; rm -f ended reached; setsid sh -c \'echo $$ > shell; {alive} {path} python3 "$@" '
+            f'cd {SCRATCH}; rm -f ended reached; setsid sh -c \'echo $$ > shell; {patience} {path} python3 "$@" '
             f"> out 2> err; echo $? > ended.new; mv ended.new ended' sh {command} < /dev/null > /dev/null 2>&1 &"
         )
 

@@ -31,7 +31,10 @@ for pool in tank pool; do
     sleep 0.1
   done
 done
-mountpoint -q /run/frail && umount /run/frail
+if mountpoint -q /run/frail; then
+  losetup -d /dev/loop0
+  umount /run/frail
+fi
 set -e
 zpool import --rewind-to-checkpoint -f -d /dev/ubda tank
 zpool import --rewind-to-checkpoint -f -d /dev/ubdb pool

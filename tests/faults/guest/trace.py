@@ -21,11 +21,12 @@ import os
 import signal
 import sys
 import weakref
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from zfsync_ssh import bootstrap, orchestrator, protocol, source, transport
+from zfsync_ssh import agent, bootstrap, orchestrator, protocol, source, transport
 from zfsync_ssh.cli import main
 from zfsync_ssh.events import Event
 from zfsync_ssh.messages import Answer, Apply, Begin, Bye, Listed, Message, Operation, Result, Results
@@ -142,9 +143,21 @@ def instrument(trace: Tracer) -> None:
     orchestrator.Replication.__init__ = traced_begin  # type: ignore[method-assign, assignment]
 
 
+def be_impatient(keepalive: float, silence: float) -> None:
+    """Give a silent connection up after 4 times ``keepalive`` seconds here, and ``silence`` there; 0 for as ever."""
+    if keepalive:
+        transport.KEEPALIVE_SECONDS = keepalive
+    if silence:
+        agent.PING_SECONDS = 1.0
+        before, after = b"MAX_SILENCE_SECONDS = 300.0", b"MAX_SILENCE_SECONDS = %f" % silence
+        modules = zlib.decompress(bootstrap._packed())
+        assert before in modules
+        packed = zlib.compress(modules.replace(before, after))
+        bootstrap._packed = lambda: packed  # type: ignore[assignment]
+
+
 if __name__ == "__main__":
     label, nth, *words = sys.argv[1:]
-    if seconds := os.environ.get("FAULTS_KEEPALIVE"):
-        transport.KEEPALIVE_SECONDS = float(seconds)
+    be_impatient(float(os.environ["FAULTS_KEEPALIVE"]), float(os.environ["FAULTS_SILENCE"]))
     instrument(Tracer(label, int(nth)))
     sys.exit(main(words))
