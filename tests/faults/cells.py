@@ -129,11 +129,11 @@ def play(field: Field, cell: Cell, prepared: Prepared) -> Verdict:
     fault, scenario = BY_NAME[cell.fault], SCENARIOS[cell.scenario]
     verdict, began = Verdict(cell), time.monotonic()
     try:
+        _revive(field)
         _play(field, verdict, fault, scenario, prepared)
     except LabError as error:
         verdict.wrong.append(f"the lab: {error}")
         verdict.landed = True
-        _revive(field)
     except AssertionError as error:
         verdict.wrong.append(str(error))
         verdict.landed = True
@@ -142,6 +142,7 @@ def play(field: Field, cell: Cell, prepared: Prepared) -> Verdict:
 
 
 def _revive(field: Field) -> None:
+    """Switch on what a cell that went wrong has left switched off."""
     for machine in (field.here, field.far):
         if not machine.alive:
             field.power_on(machine)

@@ -10,7 +10,7 @@ _FIXED = (
     ("push", "plain", "kill zfsync", "to target:Data", 9, True, 0),
     ("push", "plain", "kill zfsync", "zfs rename before", 1, False, 0),
     ("push", "moved", "kill target's agent", "zfs set after", 1, True, 1),
-    ("push", "aside", "kill zfsync", "zfs promote before", 1, True, 0),
+    ("push", "aside", "kill zfsync", "event:Cleaned", 1, True, 0),
     ("push", "plain", "kill zfs send", "to target:Sync", 2, False, 0),
     ("push", "plain", "kill zfs receive", "to target:Data", 9, True, 0),
     ("push", "plain", "cut", "to target:Data", 9, False, 0),
