@@ -20,7 +20,7 @@ ROWS = (
     ("messages", "selection", "blame", "verification", "crontab", "systemd", "retention", "item"),
     ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps"),
     ("policy", "prune", "divergence", "metrics"),
-    ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog"),
+    ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog", "delegation"),
     ("driver", "filters", "origins", "dispatch"),
     ("tree", "conversation", "plan"),
     ("operations", "receiving", "compression", "preflight", "planfile", "access"),
