@@ -27,6 +27,8 @@ class Use(StrEnum):
     DELETE = "destroying datasets"
     ROLLBACK = "rolling back"
     PROMOTE = "following promotions"
+    HOLLOW = "making placeholders of datasets"
+    MARK = "marking what is gone at the source"
     INHERIT_KEY = "making one encryption root of several"
     SET = "setting properties"
 
@@ -41,12 +43,25 @@ PERMISSIONS: dict[Use, tuple[str, ...]] = {
     Use.MOVE: ("rename", "create", "mount", "userprop"),
     Use.DROP: ("destroy", "mount"),
     Use.DELETE: ("destroy", "mount"),
-    Use.ROLLBACK: ("rollback", "mount"),
+    Use.ROLLBACK: ("rollback", "destroy", "mount"),
     Use.PROMOTE: ("promote", "mount"),
+    Use.HOLLOW: ("canmount", "destroy", "mount", "readonly", "userprop"),
+    Use.MARK: ("userprop",),
     Use.INHERIT_KEY: ("change-key",),
     Use.SET: (),
 }
 """What each needs; `Use.SET` needs a permission of each property's own name (`set_permissions`)."""
+
+
+USE_OF = {
+    "hold": Use.HOLD, "release": Use.HOLD, "announce": Use.HOLD, "forget": Use.HOLD, "let-go": Use.HOLD,
+    "bookmark": Use.BOOKMARK, "unbookmark": Use.BOOKMARK, "snapshot": Use.SNAPSHOT, "destroy-snapshot": Use.PRUNE,
+    "ancestor": Use.RECEIVE, "placeholder": Use.RECEIVE, "buffer": Use.RECEIVE, "drop": Use.DROP,
+    "rename": Use.MOVE, "park": Use.MOVE, "aside": Use.MOVE, "rollback": Use.ROLLBACK, "hollow": Use.HOLLOW,
+    "destroy": Use.DELETE, "promote": Use.PROMOTE, "mark": Use.MARK, "unmark": Use.MARK,
+    "inherit-key": Use.INHERIT_KEY,
+}  # fmt: skip
+"""What each verb of `zfsync_ssh.operations` is a use of."""
 
 
 def source_uses(policy: Policy, *, snapshots: bool = False, prunes: bool = False) -> tuple[Use, ...]:
@@ -73,6 +88,8 @@ def target_uses(policy: Policy, *, prunes: bool = False) -> tuple[Use, ...]:
         Use.DROP: True,
         Use.PRUNE: prunes or policy.delete_snapshots,
         Use.DELETE: policy.delete_datasets or diverging is Divergence.REPLACE,
+        Use.HOLLOW: diverging is Divergence.REPLACE,
+        Use.MARK: policy.delete_datasets,
         Use.ROLLBACK: diverging is Divergence.ROLLBACK,
         Use.PROMOTE: policy.follow_renames,
         Use.INHERIT_KEY: policy.inherit_encryption_root,
