@@ -34,7 +34,7 @@ class Use(StrEnum):
 
 
 PERMISSIONS: dict[Use, tuple[str, ...]] = {
-    Use.SEND: ("send",),
+    Use.SEND: ("send", "hold"),  # `zfs send -I` holds what it sends by itself
     Use.HOLD: ("hold", "release", "userprop"),
     Use.BOOKMARK: ("bookmark", "destroy", "mount"),
     Use.SNAPSHOT: ("snapshot",),

@@ -18,7 +18,7 @@ def test_an_ordinary_run_rolls_nothing_back_and_sets_no_mountpoint() -> None:
 
 
 def test_what_is_chosen_is_what_is_needed() -> None:
-    assert permissions(source_uses(Policy(hold=False, bookmark=False))) == ("send",)
+    assert permissions(source_uses(Policy(hold=False, bookmark=False))) == ("hold", "send")
     assert {"hold", "release", "bookmark", "snapshot"} <= set(permissions(source_uses(DEFAULT, snapshots=True)))
     assert Use.ROLLBACK in target_uses(Policy(on_divergence=Divergence.ROLLBACK))
     assert Use.DELETE in target_uses(Policy(on_divergence=Divergence.REPLACE))

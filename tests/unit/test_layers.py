@@ -16,15 +16,15 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 ROWS = (
     ("", "errors", "events", "concurrency", "units"),  # "" is the package itself, for its version
     ("dataset", "resume", "holds", "throttle", "entry", "toml_lines", "config_example"),
-    ("location", "buffer", "decision", "schedule", "history", "authorized"),
+    ("location", "buffer", "decision", "schedule", "history", "authorized", "floor"),
     ("ssh_lines", "messages", "selection", "blame", "verification", "crontab", "systemd", "retention", "item"),
     ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps", "keys", "ssh_keys"),
     ("policy", "prune", "divergence", "metrics"),
     ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog", "delegation"),
     ("driver", "filters", "origins", "dispatch"),
     ("tree", "conversation", "plan", "telling"),
-    ("operations", "receiving", "compression", "preflight", "planfile", "access"),
-    ("reading", "transfer"),
+    ("operations", "receiving", "compression", "preflight", "planfile", "access", "bounds"),
+    ("reading", "transfer", "verbs", "streamhead"),
     ("config",),
     ("hooks",),
     ("cron",),
