@@ -22,7 +22,7 @@ ROWS = (
     ("policy", "prune", "divergence", "metrics"),
     ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog"),
     ("driver", "filters", "origins", "dispatch"),
-    ("tree", "conversation", "plan"),
+    ("tree", "conversation", "plan", "telling"),
     ("operations", "receiving", "compression", "preflight", "planfile", "access"),
     ("reading", "transfer"),
     ("config",),
