@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zfsync_ssh.channel import Channel, LocalChannel
+from zfsync_ssh.decision import NEW, Decision
 from zfsync_ssh.messages import (
     Answer,
     Apply,
@@ -54,7 +55,14 @@ _QUESTIONS = {
 }  # fmt: skip
 _ANSWERS = {
     number_of(message)
-    for message in (Hello(0, "", "", "", 0), Listed(True), Result(True), Results(()), Answer("", None, ""), Bye())
+    for message in (
+        Hello(0, "", "", "", 0),
+        Listed(True),
+        Result(True),
+        Results(()),
+        Answer("", Decision(NEW), ""),
+        Bye(),
+    )
 }
 
 
@@ -160,8 +168,8 @@ class RoundTrips:
     async def _hold_back(self) -> None:
         while True:
             await self._until_quiet()
-            if any([channel.let_through() for channel in self._channels]):
-                self.count += 1
+            let_through = [channel.let_through() for channel in self._channels]
+            self.count += any(let_through)
 
     async def _until_quiet(self) -> None:
         """Until the client has said all it can, and each agent has answered all that it was asked."""
