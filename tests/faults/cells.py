@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.lab.driver import LabError
@@ -53,35 +52,32 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What was at both ends before any fault, of each direction and scenario."""
+class Before:
+    """What was at both ends before any fault, in one direction and scenario."""
 
-    steps: Steps
-    expected: dict[tuple[str, str], Expected]
-    loses: dict[tuple[str, str], frozenset[str]]
+    expected: Expected
+    may_go: frozenset[str]
     """GUIDs that the run may destroy at the target, because it is asked to."""
 
 
-def prepare(field: Field, chosen: Sequence[tuple[str, str]]) -> Prepared:
-    """Trace a faultless run of each of the directions and scenarios, and remember what there is before."""
-    steps: Steps = {}
-    expected, loses = {}, {}
-    for direction, name in chosen:
-        scenario = SCENARIOS[name]
-        field.reset(direction, name, scenario.options, library=False)
-        source, target = field.look(contents=True, source_contents=True)
-        expected[direction, name] = Expected(source.contents, target.contents)
-        there = set(source.snapshots.values())
-        prefix = f"{field.target}"
-        old = {guid for full, guid in target.snapshots.items() if full.startswith(prefix) and guid not in there}
-        loses[direction, name] = frozenset(old if scenario.loses else ())
-        steps[direction, name] = field.steps()
-    return Prepared(steps, expected, loses)
+def before(field: Field, direction: str, name: str) -> Before:
+    """Look at what was prepared."""
+    scenario = SCENARIOS[name]
+    field.reset(direction, name, scenario.options, library=False)
+    source, target = field.look(contents=True, source_contents=True)
+    there = set(source.snapshots.values())
+    old = {guid for full, guid in target.snapshots.items() if full.startswith(field.target) and guid not in there}
+    return Before(Expected(source.contents, target.contents), frozenset(old if scenario.loses else ()))
 
 
-def all_chosen() -> list[tuple[str, str]]:
-    """Every direction with every scenario."""
-    return [(direction, name) for direction in DIRECTIONS for name in SCENARIOS]
+def prepare(field: Field) -> tuple[dict[tuple[str, str], Before], Steps]:
+    """Of every direction and scenario: what there is before, and the steps of a faultless run."""
+    found, steps = {}, {}
+    for direction in DIRECTIONS:
+        for name in SCENARIOS:
+            found[direction, name] = before(field, direction, name)
+            steps[direction, name] = field.steps()
+    return found, steps
 
 
 def draw(steps: Steps, seed: int, count: int) -> list[Cell]:
@@ -124,13 +120,13 @@ def is_command_at_source(step: Step) -> bool:
     return step.label.startswith("zfs ") and step.label.split()[1] in AT_SOURCE
 
 
-def play(field: Field, cell: Cell, prepared: Prepared) -> Verdict:
+def play(field: Field, cell: Cell, before: Before) -> Verdict:
     """Make a run, strike at its step, take the cause away, run again, and judge."""
     fault, scenario = BY_NAME[cell.fault], SCENARIOS[cell.scenario]
     verdict, began = Verdict(cell), time.monotonic()
     try:
         _revive(field)
-        _play(field, verdict, fault, scenario, prepared)
+        _play(field, verdict, fault, scenario, before)
     except LabError as error:
         verdict.wrong.append(f"the lab: {error}")
         verdict.landed = True
@@ -148,15 +144,14 @@ def _revive(field: Field) -> None:
             field.power_on(machine)
 
 
-def _play(field: Field, verdict: Verdict, fault: Fault, scenario: Scenario, prepared: Prepared) -> None:
+def _play(field: Field, verdict: Verdict, fault: Fault, scenario: Scenario, before: Before) -> None:
     cell, wrong = verdict.cell, verdict.wrong
-    key = (cell.direction, cell.scenario)
     field.reset(cell.direction, cell.scenario, scenario.options, library=cell.library)
-    ends, expected = Ends(field.source, field.target), prepared.expected[key]
+    ends, expected = Ends(field.source, field.target), before.expected
     fault.ready(field)
     field.start(cell.step.label, cell.step.nth, keepalive=fault.keepalive, silence=fault.silence)
     pid = field.wait_reached()
-    before = field.look()[1] if pid and fault.tampers else None
+    untouched = field.look()[1] if pid and fault.tampers else None
     if pid:
         fault.strike(field, cell.number)
         field.go_on(pid)
@@ -171,7 +166,7 @@ def _play(field: Field, verdict: Verdict, fault: Fault, scenario: Scenario, prep
     wrong += [f"the first run's {line} lives on" for line in source.processes + target.processes]
     if pid:
         wrong += checks.first_run(first, fault.codes)
-    gone = _destroyed(before, target) if before and fault.name.startswith("target") else frozenset()
+    gone = _destroyed(untouched, target) if untouched and fault.name.startswith("target") else frozenset()
     if not fault.tampers:
         wrong += checks.claims(first, source, target, ends)
     again = field.run()
@@ -179,7 +174,7 @@ def _play(field: Field, verdict: Verdict, fault: Fault, scenario: Scenario, prep
         wrong.append(f"the run after it failed: {again}")
     source, target = field.look_when_quiet(contents=True)
     wrong += checks.equal(source, target, ends, Expected(expected.source, expected.target, gone))
-    wrong += checks.kept(target, expected, prepared.loses[key] | gone)
+    wrong += checks.kept(target, expected, before.may_go | gone)
     wrong += checks.left_at_target(target, ends) + checks.left(source, target, again)
 
 

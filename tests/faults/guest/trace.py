@@ -112,9 +112,9 @@ def instrument(trace: Tracer) -> None:
             trace(ends.received(self, message))
         return message
 
-    def traced_payload(nonce: str) -> bytes:
+    def traced_payload(nonce: str, modules: tuple[str, ...] = bootstrap.MODULES) -> bytes:
         trace("push agent")
-        return payload(nonce)
+        return payload(nonce, modules)
 
     async def traced_apply(self: source.LocalSource, operations: Sequence[Operation]) -> list[Result]:
         verb = operations[0].verb if operations else "nothing"
@@ -150,10 +150,14 @@ def be_impatient(keepalive: float, silence: float) -> None:
     if silence:
         agent.PING_SECONDS = 1.0
         before, after = b"MAX_SILENCE_SECONDS = 300.0", b"MAX_SILENCE_SECONDS = %f" % silence
-        modules = zlib.decompress(bootstrap._packed())
-        assert before in modules
-        packed = zlib.compress(modules.replace(before, after))
-        bootstrap._packed = lambda: packed  # type: ignore[assignment]
+        packed = bootstrap._packed
+
+        def impatient(names: tuple[str, ...]) -> bytes:
+            modules = zlib.decompress(packed(names))
+            assert before in modules
+            return zlib.compress(modules.replace(before, after))
+
+        bootstrap._packed = impatient  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
