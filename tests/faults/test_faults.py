@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -29,8 +30,16 @@ def field() -> Iterator[Field]:
         lab.close()
 
 
+@pytest.fixture(scope="module")
+def before(field: Field) -> Callable[[str, str], cells.Before]:
+    """Tells what there was before any fault; looked at once for each direction and scenario."""
+    return functools.cache(functools.partial(cells.before, field))
+
+
 @pytest.mark.parametrize("cell", FIXED, ids=str)
-def test_after_a_fault_the_next_run_makes_all_well_and_nothing_was_lost(field: Field, cell: cells.Cell) -> None:
-    verdict = cells.play(field, cell, cells.before(field, cell.direction, cell.scenario))
+def test_after_a_fault_the_next_run_makes_all_well_and_nothing_was_lost(
+    field: Field, before: Callable[[str, str], cells.Before], cell: cells.Cell
+) -> None:
+    verdict = cells.play(field, cell, before(cell.direction, cell.scenario))
     assert verdict.landed, "the fault did not happen: has the step got another name, or comes it no more?"
     assert not verdict.wrong, str(verdict)
