@@ -59,8 +59,8 @@ def arm(machine: Machine, find: str) -> None:
     """Kill what ``find`` finds on a machine, now or as soon as there is one."""
     machine.sh(
         f'cd {SCRATCH}; cat > find; setsid sh -c \'echo $$ > armed; until p=$(sh ./find) && [ -n "$p" ]; do '
-        "sleep 0.02; done; kill -9 $p; echo $p > struck' < /dev/null > /dev/null 2>&1 & "
-        "for _ in $(seq 20); do [ -e struck ] && break; sleep 0.03; done",
+        "sleep 0.05; done; kill -9 $p; echo $p > struck' < /dev/null > /dev/null 2>&1 & "
+        "for _ in $(seq 6); do [ -e struck ] && break; sleep 0.1; done",
         input=find,
     )
 
@@ -77,7 +77,7 @@ def agents(number: int) -> str:
 
 
 def kill_program(field: Field, _: int) -> None:
-    field.here.sh(f"{{ cat {SCRATCH}/reached; pgrep -f '^python3 /root/faults/trace.py'; }} | xargs kill -9 || true")
+    field.here.sh(f"kill -9 $(cat {SCRATCH}/first.pid)")
 
 
 # -- the connection --

@@ -8,7 +8,6 @@ imported as they were then. That takes a tenth of a second, and brings GUIDs and
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,17 @@ RECORD = "-"
 """The label to trace all steps with, and stop at none."""
 DIRECTIONS = ("push", "pull")
 RELAY_PORT = 2222
+READY = "/run/faults-ready"
+"""The FIFO of what runs zfsync."""
+WAIT = f"""cd {SCRATCH}; exec 8<> <(:)
+wait_for() {{
+  local until=$((SECONDS + $1)); shift
+  while [ $SECONDS -le $until ]; do
+    for file; do [ -e $file ] && return; done
+    read -rt 0.1 -u 8 || true
+  done
+}}"""
+"""Waits without starting a process each time, which is what costs most on such a machine."""
 QUIET_SECONDS = 25
 """As long as what a run has started at the far end may live on after it."""
 RUN_SECONDS = 150
@@ -137,6 +147,9 @@ class Field:
         machine.sh(f"mkdir -p {SCRATCH}; python3 -m compileall -q /root/faults || true")
         if machine.name == self.here.name:
             self.lab.install(machine)
+            path = "PYTHONPATH=/opt/zfsync:/opt/pydeps:/root/faults"
+            start = f"{path} setsid python3 /root/faults/ready.py < /dev/null > /dev/null 2> {READY}.err &"
+            machine.sh(f"{start} for _ in $(seq 100); do [ -p {READY} ] && break; sleep 0.2; done; [ -p {READY} ]")
 
     def set_up(self, build: Callable[[Field], None]) -> None:
         """Make the pools, have ``build`` fill them, and keep them as they are then."""
@@ -170,7 +183,7 @@ class Field:
         return [self.direction, "--json", "--channels", "2", *self.options, *more, source, target]
 
     def start(self, label: str, nth: int, *, keepalive: float = 0, silence: float = 0) -> None:
-        """Start zfsync, to stop at a step; the seconds are those of `tests.faults.guest.trace`."""
+        """Start zfsync, to stop at a step; the seconds are those of `tests.faults.guest.tracing`."""
         self._stopper = self.here
         if label.startswith(("zfs ", RECORD)):
             verb, _, when = label.removeprefix("zfs ").partition(" ")
@@ -181,13 +194,13 @@ class Field:
                         f"cp /root/faults/zfs /usr/local/sbin/zfs; cd {SCRATCH}; "
                         f"echo {end} > end; echo '{verb} {nth} {when}' > zfs"
                     )
-        patience = f"FAULTS_KEEPALIVE={keepalive} FAULTS_SILENCE={silence}"
-        command = shlex.join(["/root/faults/trace.py", label, str(nth), *self.words(*self.more)])
-        path = "PYTHONPATH=/opt/zfsync:/opt/pydeps"
-        self.here.sh(
-            f'cd {SCRATCH}; rm -f ended reached; setsid sh -c \'echo $$ > shell; {patience} {path} python3 "$@" '
-            f"> out 2> err; echo $? > ended.new; mv ended.new ended' sh {command} < /dev/null > /dev/null 2>&1 &"
-        )
+        self._order("first", self.words(*self.more), label=label, nth=nth, keepalive=keepalive, silence=silence)
+
+    def _order(self, name: str, words: list[str], **more: str | float) -> None:
+        """Have zfsync run as ``name``; see `tests.faults.guest.ready`."""
+        order = json.dumps({"name": name, "words": words, **more}) + "\n"
+        script = f"cd {SCRATCH}; rm -f {name}.*; touch {name}.order; timeout 20 tee {READY} > /dev/null"
+        self.here.sh(script, input=order)
 
     def steps(self) -> list[Step]:
         """The steps of a run without a fault, which is made now."""
@@ -200,8 +213,7 @@ class Field:
 
     def wait_reached(self) -> int:
         """Wait until the run has stopped at its step; the process that did, or 0 when the run has ended before."""
-        wait = f"for _ in $(seq 100); do [ -e {SCRATCH}/reached -o -e {SCRATCH}/ended ] && break; sleep 0.03; done"
-        script = f"{wait}; cat {SCRATCH}/reached 2>/dev/null || echo 0"
+        script = f"{WAIT}; wait_for 3 reached first.ended; cat reached 2>/dev/null || echo 0"
         deadline = time.monotonic() + RUN_SECONDS
         ended = False
         while time.monotonic() < deadline:
@@ -209,30 +221,32 @@ class Field:
                 return pid
             if ended:
                 break
-            ended = self.here.run(["test", "-e", f"{SCRATCH}/ended"], check=False).returncode == 0
+            ended = self.here.run(["test", "-e", f"{SCRATCH}/first.ended"], check=False).returncode == 0
         return 0
 
     def go_on(self, pid: int) -> None:
         """Let what has stopped go on."""
-        for machine in (self.here, self.far):
-            if machine.alive:
-                machine.sh(f"[ ! -e {SCRATCH}/reached ] || kill -CONT {pid} || true")
+        if self._stopper.alive:
+            self._stopper.sh(f"kill -CONT {pid} 2>/dev/null || true")
 
-    def wait_ended(self) -> Run | None:
-        """Wait for the run's end; None when it does not come."""
-        if not self.here.alive or self.here.run(["test", "-e", f"{SCRATCH}/shell"], check=False).returncode:
-            return Run(None, "")  # its machine went off
-        wait = f"for _ in $(seq {RUN_SECONDS * 20}); do [ -e ended ] && break; sleep 0.05; done"
-        done = self.here.sh(f"cd {SCRATCH}; {wait}; cat ended", check=False, timeout=RUN_SECONDS + 60)
+    def wait_ended(self, name: str = "first") -> Run | None:
+        """Wait for a run's end; None when it does not come."""
+        if not self.here.alive:
+            return Run(None, "")
+        files = f"cat {name}.ended; printf '\\0'; cat {name}.err; printf '\\0'; cat {name}.out"
+        script = f"{WAIT}; if [ -e {name}.order ]; then wait_for {RUN_SECONDS} {name}.ended; {files}; fi"
+        done = self.here.sh(script, check=False, timeout=RUN_SECONDS + 60)
         if done.returncode:
             return None
-        out = self.here.sh(f"cat {SCRATCH}/out").stdout
-        return Run(int(done.stdout), self.here.sh(f"cat {SCRATCH}/err").stdout, events_of(out))
+        if not done.stdout:
+            return Run(None, "")  # its machine went off, and is on again
+        code, err, out = done.stdout.split("\0", 2)
+        return Run(int(code), err, events_of(out))
 
     def run(self) -> Run:
         """Run zfsync to its end, without any step to stop at."""
-        done = self.here.run(["timeout", str(RUN_SECONDS), "zfsync", *self.words()], check=False, timeout=200)
-        return Run(done.returncode, done.stderr, events_of(done.stdout))
+        self._order("again", self.words(), label="")
+        return self.wait_ended("again") or Run(None, "it does not end")
 
     # -- looking --
 

@@ -1,6 +1,6 @@
 """The steps of a run, and the columns of the table that they fall into. Pure.
 
-What steps a run has is never written down: a faultless run is traced (`tests.faults.guest.trace`), and its labels are
+What steps a run has is never written down: a faultless run is traced (`tests.faults.guest.tracing`), and its labels are
 the steps. Here is only which column a label belongs to. `tests/unit/test_fault_steps.py` holds that every event,
 message and verb of the program has a column, or is listed as what is no step.
 """

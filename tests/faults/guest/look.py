@@ -73,8 +73,10 @@ def digest(where: str) -> str:
 def processes() -> list[str]:
     """What of zfsync and of its zfs runs: command lines."""
     found = []
+    pid = Path("/run/faults-ready.pid")
+    ready = pid.read_text().strip() if pid.exists() else ""
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+        if not entry.name.isdigit() or entry.name in (str(os.getpid()), ready):
             continue
         try:
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
@@ -90,9 +92,7 @@ def is_ours(words: list[str]) -> bool:
     program = os.path.basename(words[0])
     if program == "zfs" and words[1:2] and words[1] in ("send", "receive", "rename", "destroy", "set", "inherit"):
         return True
-    return program.startswith("python") and (
-        "-I" in words[1:2] or any("trace.py" in word for word in words) or "zfsync_ssh" in words
-    )
+    return program.startswith("python") and ("-I" in words[1:2] or any(word.endswith("/ready.py") for word in words))
 
 
 def files() -> list[str]:

@@ -10,7 +10,9 @@ for name in sender receiver; do
 done
 [ -e $scratch/armed ] && kill -9 "$(cat $scratch/armed)" 2>/dev/null
 # What a cell that went wrong may have left. On a machine of the lab all of this is ours.
-pgrep -f '/root/faults/(trace|cut).py|python3 -I|zfsync_ssh|^/bin/sh /usr/local/sbin/zfs' | xargs -r kill -9 2>/dev/null
+ready=$(cat /run/faults-ready.pid 2>/dev/null)
+pgrep -f '^python3 /root/faults/(ready|cut).py|python3 -I|^/bin/sh /usr/local/sbin/zfs' | grep -vx "${ready:-none}" |
+  xargs -r kill -9 2>/dev/null
 if mountpoint -q /run/frail; then
   rm -f /run/frail/fill
   zpool clear pool

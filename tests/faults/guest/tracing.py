@@ -1,7 +1,5 @@
-"""Runs zfsync on a machine of the lab and stops it at a step, or writes down all of its steps.
-
-    trace.py LABEL NTH ARGUMENTS...     stop the NTH time that LABEL comes, and say so in /run/faults/reached
-    trace.py - 0 ARGUMENTS...           write each label into /run/faults/labels
+"""Traces a run of zfsync on a machine of the lab: stops it the NTH time that a label comes, and says so in the file
+``reached``; or, where the label is ``-``, writes each label into the file ``labels``.
 
 A step is an event, a message to or from an agent, an operation at a source on this machine, or the sending of an agent.
 All are taken where the program itself makes them, so nothing has to be told here that is told there:
@@ -19,7 +17,6 @@ import asyncio
 import collections
 import os
 import signal
-import sys
 import weakref
 import zlib
 from collections.abc import Callable, Sequence
@@ -27,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from zfsync_ssh import agent, bootstrap, orchestrator, protocol, source, transport
-from zfsync_ssh.cli import main
 from zfsync_ssh.events import Event
 from zfsync_ssh.messages import Answer, Apply, Begin, Bye, Listed, Message, Operation, Result, Results
 from zfsync_ssh.protocol import Connection
@@ -158,10 +154,3 @@ def be_impatient(keepalive: float, silence: float) -> None:
             return zlib.compress(modules.replace(before, after))
 
         bootstrap._packed = impatient  # type: ignore[assignment]
-
-
-if __name__ == "__main__":
-    label, nth, *words = sys.argv[1:]
-    be_impatient(float(os.environ["FAULTS_KEEPALIVE"]), float(os.environ["FAULTS_SILENCE"]))
-    instrument(Tracer(label, int(nth)))
-    sys.exit(main(words))
