@@ -104,30 +104,6 @@ def at_target(field: Field, script: str) -> None:
     field.target_machine.sh(script)
 
 
-def onto_memory(field: Field) -> None:
-    """Move the target's pool to a disk that can be made to fail: a loop device on a file in memory."""
-    field.target_machine.sh(
-        "zpool export pool; mkdir -p /run/frail; mount -t tmpfs -o size=400M frail /run/frail; "
-        "cp --sparse=always /dev/ubdb /run/frail/disk; "  # which leaves out even the smallest piece that is empty
-        "losetup /dev/loop0 /run/frail/disk; zpool import -d /dev/loop0 pool"
-    )
-
-
-def suspend(field: Field, _: int) -> None:
-    """Let every write to a new place on the disk fail, until the pool is suspended and for two seconds more."""
-    wait = "until grep -q SUSPENDED /proc/spl/kstat/zfs/pool/state; do sleep 0.05; done"
-    heal = "rm fill; zpool clear pool"
-    field.target_machine.sh(
-        "cd /run/frail; head -c 1G /dev/zero > fill 2>/dev/null || true; "
-        f"setsid sh -c 'echo $$ > {SCRATCH}/armed; {wait}; touch {SCRATCH}/struck; sleep 2; {heal}' "
-        "< /dev/null > /dev/null 2>&1 &"
-    )
-
-
-def unsuspend(field: Field) -> None:
-    field.target_machine.sh("rm -f /run/frail/fill; zpool clear pool || true")
-
-
 def export(field: Field, _: int) -> None:
     field.target_machine.sh(f"zpool export -f pool && touch {SCRATCH}/struck || true")
 
