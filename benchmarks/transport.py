@@ -41,6 +41,7 @@ from zfsync_ssh.agent import AgentClient
 from zfsync_ssh.buffer import SUFFIX
 from zfsync_ssh.dataset import Host
 from zfsync_ssh.endpoint import Endpoint
+from zfsync_ssh.errors import AgentError, LocalProtocolError
 from zfsync_ssh.events import Event, Opened
 from zfsync_ssh.messages import Apply, Hello
 from zfsync_ssh.orchestrator import Options, Replication
@@ -275,11 +276,12 @@ async def _ask_while_streaming(bench: Bench, port: int) -> list[float]:
     taken = []
     await streaming.wait()
     await asyncio.sleep(1)
-    while not run.done():
-        start = time.monotonic()
-        await target.opened[0].results(Apply(()))
-        taken.append(time.monotonic() - start)
-        await asyncio.sleep(0.05)
+    with contextlib.suppress(LocalProtocolError, AgentError):  # the run has said goodbye to it
+        while not run.done():
+            start = time.monotonic()
+            await target.opened[0].results(Apply(()))
+            taken.append(time.monotonic() - start)
+            await asyncio.sleep(0.05)
     if await run:
         raise SystemExit("the run beside which the control agent was asked has failed")
     return taken
