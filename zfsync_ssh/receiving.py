@@ -13,6 +13,7 @@ from .conversation import Conversation
 from .dataset import FILESYSTEM, child_of
 from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import RemoteProtocolError
+from .heartbeat import Heartbeat
 from .listing import InventoryParser
 from .messages import Abort, Answer, Data, End, Message, Result, Stream, Sync
 from .process import PIPE_BYTES, Completed, Receiver
@@ -133,7 +134,10 @@ class Receiving:
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
         arguments = zfs.receive(step.name, self._reception(step, force))
-        with Receiver((*command, *arguments), PIPE_BYTES, through) as receiver:
+        beat = self._tree.beat
+        with Receiver((*command, *arguments), PIPE_BYTES, through) as receiver, Heartbeat(
+            self._conversation, beat, receiver.kill
+        ) as heart:
             length = 0
             problem = ""
             while True:
@@ -142,6 +146,7 @@ class Receiving:
                     length += len(item.payload)
                     if not receiver.write(item.payload):
                         break
+                    heart.length = length
                 else:
                     if isinstance(item, Abort):
                         problem = item.reason or "the sender stopped"
