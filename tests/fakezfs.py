@@ -1,8 +1,9 @@
-#!/usr/bin/env python3
-"""A `zfs` for tests without ZFS: datasets in a JSON file, streams that are checked. Never the only test of a behaviour.
+"""A `zfs` for tests without ZFS: datasets in a file, streams that are checked. Never the only test of a behaviour.
 
-Run as ``python3 fakezfs.py STATE ARGUMENTS...``, STATE being the file; or imported, for `State`. It knows the command
-lines of `zfsync_ssh.zfs` and complains in the words of OpenZFS 2.3. Every command line is appended to STATE.log.
+`command` is what to run, with the arguments of zfs behind; STATE is a file. It knows the command lines of
+`zfsync_ssh.zfs` and complains in the words of OpenZFS 2.3. Every command line is appended to STATE.log.
+
+Tests run it thousands of times: it imports only what starts at once.
 
 Environment: ``FAKEZFS_SLOW`` seconds to wait for each 64 KiB received; ``FAKEZFS_FULL`` bytes after which the pool is
 full; ``FAKEZFS_RECORDS``: streams begin with a record as those of OpenZFS do.
@@ -12,24 +13,56 @@ full; ``FAKEZFS_RECORDS``: streams begin with a record as those of OpenZFS do.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import hashlib
-import json
+import marshal
 import os
 import struct
 import sys
 import time
 import zlib
-from collections.abc import Iterator
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAGIC = b"FAKEZFS1"
 
 
 def guid_of(*parts: object) -> int:
     """A GUID that is the same for the same parts."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big") + 1
+    text = repr(parts).encode()
+    return (zlib.crc32(text) << 24) + (zlib.crc32(text[::-1]) >> 8) + 1
+
+
+def command(path: str) -> tuple[str, ...]:
+    """What runs the `zfs` of the machine whose state is in the file ``path``."""
+    start = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import fakezfs; fakezfs.main()"
+    return (sys.executable, "-I", "-S", "-c", start, path)
+
+
+class Opened:
+    """The state as a dict, exclusively; changes are kept, whole or not at all."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> dict[str, Any]:
+        self._lock = open(self._path + ".lock", "a")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with open(self._path, "rb") as file:
+            self._before = file.read()
+        state: dict[str, Any] = marshal.loads(self._before)
+        self._state = state
+        return state
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        # Version 2 knows no references: the same state is the same bytes.
+        after = marshal.dumps(self._state, 2)
+        if kind is None and after != self._before:
+            with open(self._path + ".new", "wb") as file:
+                file.write(after)
+            os.replace(self._path + ".new", self._path)
+        self._lock.close()
 
 
 class State:
@@ -38,23 +71,12 @@ class State:
     def __init__(self, path: str) -> None:
         self.path = path
         if not os.path.exists(path):
-            with open(path, "w") as file:
-                json.dump({"txg": 1, "datasets": {}}, file)
+            with open(path, "wb") as file:
+                file.write(marshal.dumps({"txg": 1, "datasets": {}}, 2))
 
-    @contextlib.contextmanager
-    def open(self) -> Iterator[dict[str, Any]]:
-        """The state as a dict, exclusively; changes are kept, whole or not at all."""
-        with open(self.path + ".lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with open(self.path) as file:
-                before = file.read()
-            state: dict[str, Any] = json.loads(before)
-            yield state
-            after = json.dumps(state)
-            if after != before:
-                with open(self.path + ".new", "w") as file:
-                    file.write(after)
-                os.replace(self.path + ".new", self.path)
+    def open(self) -> Opened:
+        """A block in which the state is a dict."""
+        return Opened(self.path)
 
     # -- what tests do to it --
 
@@ -110,9 +132,10 @@ class State:
 
     def commands(self) -> list[list[str]]:
         """The command lines so far."""
-        with contextlib.suppress(FileNotFoundError), open(self.path + ".log") as file:
-            return [json.loads(line) for line in file]
-        return []
+        if not os.path.exists(self.path + ".log"):
+            return []
+        with open(self.path + ".log") as file:
+            return [line.rstrip("\n").split("\0") for line in file]
 
 
 def add(state: dict[str, Any], name: str, kind: str, properties: dict[str, str]) -> dict[str, Any]:
@@ -251,7 +274,7 @@ def do_send(path: str, arguments: list[str]) -> None:
         short, guid, txg, written = snapshots[index]
         head = {"name": name, "kind": datasets[name]["kind"], "to": [short, guid, txg, written], "base": base,
                 "offset": offset, "length": written - offset}  # fmt: skip
-        line = json.dumps(head).encode()
+        line = marshal.dumps(head, 2)
         if records:
             out.write(begin_record(datasets[name]["kind"], guid, base, resuming=bool(offset)))
         out.write(MAGIC + b"%08d" % len(line) + line)
@@ -272,7 +295,7 @@ def begin_record(kind: str, to: int, base: int, *, package: bool = False, resumi
 
 def content(guid: int, length: int) -> bytes:
     """What a snapshot with this GUID holds: the same bytes wherever it is."""
-    block = hashlib.sha256(str(guid).encode()).digest()
+    block = b"%032d" % guid
     return (block * (length // len(block) + 1))[:length]
 
 
@@ -300,7 +323,7 @@ def do_receive(path: str, arguments: list[str]) -> None:
             break
         if not magic.startswith(MAGIC):
             fail("cannot receive: invalid stream (bad magic number)")
-        head = json.loads(stdin.read(int(magic[len(MAGIC) :])))
+        head = marshal.loads(stdin.read(int(magic[len(MAGIC) :])))
         check(state_file, target, head, flags, dict(pairs).get("origin", ""))
         missing = head["length"]
         hash_of = zlib.crc32(b"")
@@ -575,9 +598,5 @@ VERBS = {
 def main() -> None:
     path, verb, *arguments = sys.argv[1:]
     with open(path + ".log", "a") as log:
-        log.write(json.dumps([verb, *arguments]) + "\n")
+        log.write("\0".join([verb, *arguments]) + "\n")
     VERBS[verb](path, arguments)
-
-
-if __name__ == "__main__":
-    main()

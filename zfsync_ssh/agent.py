@@ -90,7 +90,7 @@ class AgentClient:
         greeting = bootstrap.Greeting(nonce)
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                rest = await self._skip_noise(greeting)
+                rest = await skip_noise(self.channel, greeting, self.host)
                 if rest:
                     self._connection.receive(rest)
                 self._tasks.append(asyncio.create_task(self._listen()))
@@ -277,20 +277,6 @@ class AgentClient:
     def _write(self, message: Message) -> None:
         self.channel.write(self._connection.send(message))
 
-    async def _skip_noise(self, greeting: bootstrap.Greeting) -> bytes:
-        while True:
-            data = await self.channel.read()
-            if not data:
-                await self.channel.wait_ended()
-                why = bootstrap.explain_exit(self.channel.exit_status, self.channel.stderr or greeting.noise)
-                raise AgentError(f"The agent cannot be started on {self.host}: {why}.")
-            try:
-                rest = greeting.feed(data)
-            except AgentError as error:
-                raise AgentError(f"The agent cannot be started on {self.host}: {error}.") from error
-            if rest is not None:
-                return rest
-
     async def _listen(self) -> None:
         """Hand every message to whoever waits for it, until the channel's end."""
         try:
@@ -351,6 +337,22 @@ class AgentClient:
             if self._error is None and not self.channel.paused and self._connection.pings < 2:
                 self._pings += 1
                 self._write(Ping(self._pings))
+
+
+async def skip_noise(channel: Channel, greeting: bootstrap.Greeting, host: Host) -> bytes:
+    """Read until what was sent to ``host`` has started there; what follows its greeting. `AgentError` otherwise."""
+    while True:
+        data = await channel.read()
+        if not data:
+            await channel.wait_ended()
+            why = bootstrap.explain_exit(channel.exit_status, channel.stderr or greeting.noise)
+            raise AgentError(f"The agent cannot be started on {host}: {why}.")
+        try:
+            rest = greeting.feed(data)
+        except AgentError as error:
+            raise AgentError(f"The agent cannot be started on {host}: {error}.") from error
+        if rest is not None:
+            return rest
 
 
 def _cannot_list(host: Host, root: str, answer: Listed) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,8 +15,8 @@ from .concurrency import both
 from .dataset import Inventory, parent_of
 from .dispatch import Dispatch
 from .endpoint import Endpoint
-from .errors import EXIT_INTERRUPTED, EXIT_OK, DatasetError, UsageError, ZfsError, ZfsyncError
-from .events import Connected, Ended, Event, Observer, Outcome, Planned, Started, Status
+from .errors import UsageError, ZfsError
+from .events import Connected, Event, Observer, Outcome, Planned, Status
 from .item import Item
 from .keeping import Holds
 from .ledger import Ledger
@@ -27,6 +26,7 @@ from .planfile import check_record, record
 from .policy import DEFAULT, Policy
 from .preparation import Confirm, Preparation, Prepared
 from .source import Source
+from .telling import told
 from .throttle import Throttle
 from .transfer import Transfer
 from .watchdog import STALL_SECONDS
@@ -98,27 +98,18 @@ class Replication:
 
         `ZfsyncError` for what ends the run as a whole, after everything is tidied up.
         """
-        started = time.monotonic()
-        source = self._source.host.at(self._source.root)
-        self._observe(Started(source, str(self._target), self._options.dry_run))
-        code, message = ZfsyncError.exit_code, ""
-        try:
+        ends = (self._source.host.at(self._source.root), str(self._target))
+        with told(self._observe, ends, lambda: self._ledger.outcomes.values(), dry_run=self._options.dry_run) as job:
             try:
-                await self._run()
+                try:
+                    await self._run()
+                finally:
+                    await self._holds.release()
+                job.ends(well=not self._ledger.failed and not self._refused)
             finally:
-                await self._holds.release()
-            code = DatasetError.exit_code if self._ledger.failed or self._refused else EXIT_OK
-        except ZfsyncError as error:
-            code, message = error.exit_code, str(error)
-            raise
-        except asyncio.CancelledError:
-            code = EXIT_INTERRUPTED
-            raise
-        finally:
-            await asyncio.gather(self._target.close(), self._source.close())
-            self._ledger.close()
-            self._observe(Ended.of(self._ledger.outcomes.values(), time.monotonic() - started, code, message))
-        return code
+                await asyncio.gather(self._target.close(), self._source.close())
+                self._ledger.close()
+        return job.code
 
     async def _run(self) -> None:
         options, policy = self._options, self._options.policy

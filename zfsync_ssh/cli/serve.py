@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..buffer import SUFFIX
 from ..dataset import check_name
-from ..errors import UsageError
 from .wiring import Commands, Help
 
 _EXAMPLES = """\
@@ -52,11 +50,9 @@ def add(commands: Commands) -> None:
 def _serve(arguments: argparse.Namespace) -> int:
     from ..confinement import Confinement
     from ..serve import serve
+    from ..ssh_lines import check_served
 
     root = check_name(arguments.root)
-    if root.endswith(SUFFIX):
-        raise UsageError(f"{root} is a buffer, and cannot be what a client is confined to: name its target.")
-    if arguments.keep_at_least < 0:
-        raise UsageError(f"--keep-at-least {arguments.keep_at_least} is not possible: give 0 or more.")
+    check_served(root, arguments.keep_at_least)
     bounds = Confinement(root, arguments.append_only, arguments.keep_at_least, arguments.read_only)
     return serve(bounds, ("sudo", "-n", "zfs") if arguments.sudo else ("zfs",))
