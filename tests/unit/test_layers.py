@@ -24,7 +24,7 @@ ROWS = (
     ("driver", "filters", "origins", "dispatch"),
     ("tree", "conversation", "plan", "telling"),
     ("operations", "receiving", "compression", "preflight", "planfile", "access", "bounds"),
-    ("reading", "transfer", "verbs", "streamhead"),
+    ("reading", "transfer", "verbs", "streamhead", "claims"),
     ("config",),
     ("hooks",),
     ("cron",),
