@@ -26,6 +26,7 @@ from .messages import (
     Bye,
     CleanBuffer,
     Close,
+    Data,
     Failure,
     Hello,
     Listed,
@@ -42,7 +43,7 @@ from .messages import (
     Send,
 )
 from .messages import Inventory as InventoryMessage
-from .protocol import Connection
+from .protocol import HEADER, Connection
 from .reading import MAX_BATCH_ENTRIES
 from .tree import BOUND
 from .zfs import batches
@@ -117,6 +118,12 @@ class AgentClient:
         if self._error is None:
             self._write(message)
 
+    def tell_data(self, frame: memoryview) -> None:
+        """Send a `Data`: ``frame`` is its payload, with room for the header in front. It may be used again at once."""
+        if self._error is None:
+            frame[: HEADER.size] = self._connection.send_header(Data, len(frame) - HEADER.size)
+            self.channel.write(frame)
+
     @property
     def error(self) -> AgentError | None:
         """Why the agent, or the way to it, has gone; None while it is there."""
@@ -126,6 +133,11 @@ class AgentClient:
     def streaming(self) -> bool:
         """Whether a Stream is open."""
         return self._connection.streaming
+
+    @property
+    def unanswered(self) -> int:
+        """How many questions wait for their answer."""
+        return self._connection.unanswered
 
     async def close(self) -> None:
         """Say goodbye and wait for the agent's end, if it is still there. Never fails."""

@@ -135,21 +135,13 @@ class Receiving:
         reception = self._reception(step, force)
         arguments = zfs.receive(step.name, reception)
         with Receiver((*command, *arguments), PIPE_BYTES, through) as receiver:
-            length = 0
-            problem = ""
-            while True:
-                item = first.pop(0) if first else self._conversation.next()
-                if isinstance(item, Data):
-                    length += len(item.payload)
-                    if not receiver.write(item.payload):
-                        break
-                else:
-                    if isinstance(item, Abort):
-                        problem = item.reason or "the sender stopped"
-                    elif isinstance(item, End) and item.length != length:
-                        problem = "%d of %d bytes arrived" % (length, item.length)
-                    break
+            length, last = self._feed(receiver, first)
             done = receiver.finish()
+        problem = ""
+        if isinstance(last, Abort):
+            problem = last.reason or "the sender stopped"
+        elif isinstance(last, End) and last.length != length:
+            problem = "%d of %d bytes arrived" % (length, last.length)
         broken = self._broken_filter(receiver.filtered, done, message.filter)
         if problem:
             result = Result(False, "aborted", problem, step.name, length)
@@ -167,6 +159,22 @@ class Receiving:
         while self._conversation.streaming:
             self._conversation.next()
         return result
+
+    def _feed(self, receiver: Receiver, first: List[Message]) -> Tuple[int, Optional[Message]]:
+        """Feed the stream to its receiver, the messages ``first`` before all others.
+
+        Its length, and the message that ended it; None when the receiver has ended before.
+        """
+        length = 0
+        while True:
+            item = first.pop(0) if first else self._conversation.next_into(receiver)
+            if isinstance(item, Data):
+                item = len(item.payload) if receiver.write(item.payload) else -1
+            if not isinstance(item, int):
+                return length, item
+            if item < 0:
+                return length, None
+            length += item
 
     def _first(self, count: int) -> List[Message]:
         """The messages of the stream up to its first ``count`` bytes, or its end."""

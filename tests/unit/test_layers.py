@@ -28,7 +28,7 @@ ROWS = (
     ("config",),
     ("hooks",),
     ("cron",),
-    ("remote_agent", "channel", "advice", "ledger"),
+    ("remote_agent", "channel", "fastpath", "advice", "ledger"),
     ("bootstrap", "transport", "confinement"),
     ("agent", "serve"),
     ("endpoint", "sending"),
