@@ -106,8 +106,16 @@ class Agent:
         self._conversation.send(message)
 
     def _answer(self, message: Message) -> None:
-        if self._bounds is not None and self._refused(message, self._bounds):
+        if self._bounds is None:
+            self._deal_with(message)
             return
+        try:
+            if not self._refused(message, self._bounds):
+                self._deal_with(message)
+        finally:
+            self._bounds.ended()
+
+    def _deal_with(self, message: Message) -> None:
         if isinstance(message, Begin):
             self._send(self._begin(message))
         elif isinstance(message, LockMessage):

@@ -25,7 +25,7 @@ ROWS = (
     ("tree", "conversation", "plan", "telling"),
     ("heartbeat",),
     ("operations", "receiving", "compression", "preflight", "planfile", "access", "bounds"),
-    ("reading", "transfer", "verbs", "streamhead"),
+    ("reading", "transfer", "verbs", "streamhead", "claims"),
     ("config",),
     ("hooks",),
     ("cron",),
