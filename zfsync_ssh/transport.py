@@ -94,7 +94,7 @@ class SshChannel(Channel):
 
     def close(self) -> None:
         if self._chan is not None:
-            self._chan.close()
+            self._chan.abort()  # close() would wait for the other side to take what is still to be sent
 
     # asyncssh calls these
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
