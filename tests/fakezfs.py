@@ -99,15 +99,20 @@ class State:
                 [short, guid or guid_of(name, state["txg"], self.path), state["txg"], written]
             )
 
-    def hang(self, **after: int) -> None:
-        """From now on, every ``send`` or ``receive`` stands still after so many bytes of a snapshot, or none does."""
+    def deny(self, *properties: str) -> None:
+        """Let these properties be set by nobody, as for an account without root."""
         with self.open() as state:
-            state["hang"] = after
+            state["denied"] = list(properties)
 
     def created(self, times: dict[str, int]) -> None:
         """Say when snapshots were taken, in seconds since 1970."""
         with self.open() as state:
             state.setdefault("creation", {}).update(times)
+
+    def hang(self, **after: int) -> None:
+        """From now on, every ``send`` or ``receive`` stands still after so many bytes of a snapshot, or none does."""
+        with self.open() as state:
+            state["hang"] = after
 
     def destroy(self, name: str) -> None:
         """Take away a snapshot or a dataset with all below it."""
@@ -355,7 +360,10 @@ def do_receive(path: str, arguments: list[str]) -> None:
             fail(f"cannot receive {kind_of(head)} stream: checksum mismatch")
         with state_file.open() as state:
             dataset = state["datasets"].get(target) or add(state, target, head["kind"], {})
-            dataset["properties"].update(pairs)
+            denied = state.get("denied", ())
+            for key in (key for key, _ in pairs if key in denied):
+                sys.stderr.write(f"cannot receive {key} property on {target}: permission denied\n")
+            dataset["properties"].update(pair for pair in pairs if pair[0] not in denied)
             dataset["token"] = ""
             state["txg"] += 1
             dataset["snapshots"].append([short, guid, state["txg"], written])
@@ -452,6 +460,8 @@ def do_create(path: str, arguments: list[str]) -> None:
         parent = name.rpartition("/")[0]
         if parent not in state["datasets"]:
             fail(f"cannot create '{name}': parent does not exist")
+        if set(dict(pairs)) & set(state.get("denied", ())):
+            fail(f"cannot create '{name}': permission denied")
         add(state, name, "filesystem", dict(pairs))
 
 

@@ -23,7 +23,7 @@ from .listing import InventoryParser, parse_numbers
 from .messages import Begin, CleanBuffer, Operation, Send
 from .process import PIPE_BYTES, enlarge_pipe
 from .remote_agent import EXIT_PROTOCOL, Agent, move_stdio, ready_line
-from .streamhead import needs_dataset, resumed_snapshot, resumes
+from .streamhead import needs_dataset, read_head, resumed_snapshot
 from .tree import Arriving, Bounds, Tree
 from .verbs import MOVING_VERBS
 
@@ -82,11 +82,12 @@ class Guard:
 
     def _looked_up(self, asked: Asked, tree: Tree) -> str:
         if isinstance(asked, Arriving) and needs_dataset(asked):
-            if resumes(asked):
+            head = read_head(asked.head)
+            if head.resuming:  # `zfs receive` goes on with a partial receive then, or refuses
                 there = tree.zfs(zfs.list_any(asked.name)).status == 0
             else:  # its own snapshot, and not a partial receive alone, which may be dropped before the stream comes
                 rows = tree.zfs(zfs.list_snapshot_names(asked.name)).stdout.splitlines()
-                there = str(asked.base) in {row.split("\t")[1] for row in rows}
+                there = str(head.base) in {row.split("\t")[1] for row in rows}
             return "" if there else f"{asked.name} is not there, or lacks the snapshot that the stream begins from"
         if isinstance(asked, Send) and asked.token:
             # Without this, zfs would look for the GUID of the token in the whole pool.

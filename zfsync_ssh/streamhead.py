@@ -65,11 +65,6 @@ def needs_dataset(stream: Arriving) -> bool:
     return read_head(stream.head).base != 0 and not stream.clone
 
 
-def resumes(stream: Arriving) -> bool:
-    """Whether `zfs receive` will go on with a partial receive, and take the stream for nothing else."""
-    return read_head(stream.head).resuming
-
-
 def resumed_snapshot(token: str, bounds: Confinement) -> tuple[str, int]:
     """The full name and GUID of the snapshot that a token sends on; they have to belong together."""
     try:

@@ -91,6 +91,7 @@ class Conversation:
     def __init__(self, ours: socket.socket) -> None:
         self.socket = ours
         self.connection = Connection(agent=False)
+        self.log: list[str] = []
 
     def greet(self) -> Hello:
         """Wait for the hello."""
@@ -133,7 +134,6 @@ class Hostile(Conversation):
         ours, theirs = socket.socketpair()
         super().__init__(ours)
         self.receiver = receiver
-        self.log: list[str] = []
         ours.settimeout(20)
         self.status: int | None = None
 
