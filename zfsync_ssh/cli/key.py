@@ -105,10 +105,10 @@ def _way(arguments: argparse.Namespace, place: Location) -> Way:
     if arguments.job not in config.jobs:
         _say(f"There is no job {arguments.job} in {config.path} yet.")
         return replace(given, job=arguments.job)
-    from ..keysetup import check_end
+    from ..keysetup import ends_at
 
     job = config.job(arguments.job)
-    check_end(job, place)
+    ends_at(job, place)
     if job.connection.identity is not None:
         raise UsageError(
             f"Job {job.name} has the identity {job.connection.identity} in {config.path}: take that out first, and the "
@@ -139,10 +139,11 @@ async def _set_up(arguments: argparse.Namespace, place: Location, way: Way, serv
         return EXIT_OK
     if served is not None and not arguments.remote_zfsync:
         _say("zfsync has to be installed there, and on the PATH that sshd gives; else name it with --remote-zfsync.")
-    _say(f"This line belongs into ~/.ssh/authorized_keys of the account at {place.host}, as one line:")
+    account = f"{place.user}@{place.host}" if place.user else f"the account at {place.host}"
+    _say(f"This line belongs into ~/.ssh/authorized_keys of {account}, as one line:")
     sys.stdout.write(authorized_line(key.public, key.comment, served) + "\n")
     sys.stdout.flush()
-    _say(f"Then check it: zfsync doctor {arguments.place} --job {arguments.job}")
+    _say(f"Then check it: zfsync doctor --job {arguments.job}")
     return EXIT_OK
 
 
@@ -151,7 +152,7 @@ def _trust(shown: Shown) -> None:
     from .. import keys
     from ..keysetup import Trust
 
-    _say(f"The host key of {shown.host} is {shown}{': ' if shown.trust.value else '.'}{shown.trust.value}")
+    _say(f"The host key of {shown.host} is {shown}{f': {shown.trust.value}' if shown.trust.value else ''}.")
     if shown.trust is Trust.PINNED:
         return
     if shown.trust is Trust.UNKNOWN:
