@@ -129,6 +129,11 @@ class AgentClient:
         """Whether a Stream is open."""
         return self._connection.streaming
 
+    @property
+    def unanswered(self) -> int:
+        """How many questions wait for their answer."""
+        return self._connection.unanswered
+
     async def close(self) -> None:
         """Say goodbye and wait for the agent's end, if it is still there. Never fails."""
         if self._error is None and self._hello.done() and not self._connection.streaming:

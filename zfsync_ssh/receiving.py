@@ -132,7 +132,8 @@ class Receiving:
                 return self._refuse(step, zfs.classify(dropped.stderr), zfs.reason(dropped.stderr))
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
-        arguments = zfs.receive(step.name, self._reception(step, force))
+        reception = self._reception(step, force)
+        arguments = zfs.receive(step.name, reception)
         with Receiver((*command, *arguments), PIPE_BYTES, through) as receiver:
             length = 0
             problem = ""
@@ -159,7 +160,7 @@ class Receiving:
         elif self._conversation.streaming:
             result = Result(False, "failed", "zfs receive ended before its stream did", step.name, length)
         else:
-            result = Result(True, name=step.name, length=length)
+            result = _received(reception, done, step.name, length)
             if force:
                 self._tree.zfs(zfs.inherit(zfs.PLACEHOLDER_PROPERTY, [step.name]))
         self._conversation.send(result)
@@ -216,6 +217,16 @@ class Receiving:
             properties.update(_pair(text) for text in sync.properties)
         origin = sync.origin if decision.kind == CLONE and step.first else ""
         return zfs.Reception(tuple(properties.items()), sync.excluded, origin, force, sync.kind == FILESYSTEM)
+
+
+def _received(reception: zfs.Reception, done: Completed, name: str, length: int) -> Result:
+    """The result of a `zfs receive` that ended well; it may have left out properties that were to be set."""
+    unset = zfs.unset(done.stderr)
+    lacking = ["%s=%s" % pair for pair in reception.properties if pair[0] in unset]
+    if not lacking:
+        return Result(True, name=name, length=length)
+    why = unset[lacking[0].partition("=")[0]]
+    return Result(False, "unset", "%s could not be set (%s)" % (" and ".join(lacking), why), name, length)
 
 
 def _pair(text: str) -> Tuple[str, str]:

@@ -11,9 +11,10 @@ from zfsync_ssh import about as about_module
 from zfsync_ssh import checks
 from zfsync_ssh.about import About, Place, parse
 from zfsync_ssh.allowed import Permitted
+from zfsync_ssh.bounds import Confinement
 from zfsync_ssh.checks import Level, Wanted
 from zfsync_ssh.config import parse as parse_config
-from zfsync_ssh.confinement import Confinement, refusal
+from zfsync_ssh.confinement import refusal
 from zfsync_ssh.dataset import Dataset, Inventory, Snapshot
 from zfsync_ssh.doctor import schedule_check
 from zfsync_ssh.messages import Query

@@ -16,10 +16,9 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 ROWS = (
     ("", "errors", "events", "concurrency", "units"),  # "" is the package itself, for its version
     ("dataset", "resume", "holds", "throttle", "entry", "toml_lines", "config_example"),
-    ("location", "buffer", "decision", "schedule", "history", "authorized"),
+    ("location", "buffer", "decision", "schedule", "history", "authorized", "floor"),
     (
         "ssh_lines",
-        "allowed",
         "messages",
         "selection",
         "blame",
@@ -30,12 +29,12 @@ ROWS = (
         "item",
     ),
     ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps", "keys", "ssh_keys"),
-    ("policy", "prune", "divergence", "metrics"),
+    ("policy", "prune", "divergence", "metrics", "allowed"),
     ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog", "delegation"),
     ("driver", "filters", "origins", "dispatch"),
     ("tree", "conversation", "plan", "telling"),
-    ("operations", "receiving", "compression", "preflight", "planfile", "access"),
-    ("reading", "transfer", "about"),
+    ("operations", "receiving", "compression", "preflight", "planfile", "access", "bounds"),
+    ("reading", "transfer", "verbs", "streamhead", "about"),
     ("config",),
     ("hooks",),
     ("cron",),
