@@ -17,17 +17,7 @@ ROWS = (
     ("", "errors", "events", "concurrency", "units"),  # "" is the package itself, for its version
     ("dataset", "resume", "holds", "throttle", "entry", "toml_lines", "config_example"),
     ("location", "buffer", "decision", "schedule", "history", "authorized", "floor"),
-    (
-        "ssh_lines",
-        "messages",
-        "selection",
-        "blame",
-        "verification",
-        "crontab",
-        "systemd",
-        "retention",
-        "item",
-    ),
+    ("ssh_lines", "messages", "selection", "blame", "verification", "crontab", "systemd", "retention", "item"),
     ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps", "keys", "ssh_keys"),
     ("policy", "prune", "divergence", "metrics", "allowed"),
     ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog", "delegation"),
