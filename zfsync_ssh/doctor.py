@@ -100,7 +100,7 @@ class _Look:
 
     @property
     def _setup(self) -> str:
-        return f"zfsync key setup {self._end.shown} --job {self._job.name}"
+        return f"zfsync key setup {self._end.shown} --job {self._job.name or 'JOB'}"
 
     async def _open(self, endpoint: Endpoint) -> tuple[AgentClient, Hello] | None:
         """The way there, and an agent at its end."""
@@ -109,9 +109,11 @@ class _Look:
         except HostKeyError as error:
             self._tell(problem("host key", str(error), f"Or check and pin it by: {self._setup}"))
         except LoginError as error:
-            alone = self._patient.agent and not ssh_options(self._job.connection, self._end).own_key
-            why = "Your ssh-agent may have a key that is accepted, but cron has no agent. " if alone else ""
-            self._tell(problem("login", str(error), f"{why}A key for the job alone: {self._setup}"))
+            own = ssh_options(self._job.connection, self._end).own_key
+            remedy = f"{'Put it there' if own else 'A key for the job alone'}: {self._setup} --install"
+            if self._patient.agent and not own:
+                remedy = f"Your ssh-agent may have a key that is accepted, but cron has no agent. {remedy}"
+            self._tell(problem("login", str(error), remedy))
         except ConnectError as error:
             self._tell(problem("connection", str(error)))
         except AgentError as error:

@@ -179,6 +179,20 @@ def test_a_job_that_pulls_is_looked_at_from_its_source_on(client: Client, site: 
     assert "src/tree is there" in found.of("target", "this machine")["text"]
 
 
+def test_a_job_that_pulls_runs_by_a_key_that_may_only_read(client: Client, site: Site) -> None:
+    site.receiver.create(f"{site.pool}/tree")
+    site.receiver.snapshot(f"{site.pool}/tree@1")
+    site.sender.create("here")
+    site.script("far/zfs", f"export FAKEZFS_RECORDS=1\n{site.zfs_there}")
+    text = client.config.read_text().replace('"src/tree"', f'"127.0.0.1:{site.root}"')
+    text = text.replace(f'target = "127.0.0.1:{site.root}"', 'target = "here/copy"')
+    client.config.write_text(f"{text}no-hold = true\nno-bookmark = true\n")
+    assert client.setup("--install", "--read-only").status == 0
+    run = client.run_job()
+    assert (run.status, run.err) == (0, ""), run
+    assert site.sender.guids("here/copy") == site.receiver.guids(site.root)
+
+
 def test_a_place_that_the_job_does_not_go_to_is_a_mistake(client: Client) -> None:
     run = client.zfsync(["doctor", "elsewhere:p/x", "--job", "web", "--config", str(client.config)])
     assert run.status == 2

@@ -103,6 +103,7 @@ def _way(arguments: argparse.Namespace, place: Location) -> Way:
         raise UsageError(f"{arguments.job!r} cannot be: {problem}.")
     given = way_of(arguments)
     if arguments.config is None and not any(path.exists() for path in config_paths()):
+        _say(f"There is no configuration with a job {arguments.job} yet: 'zfsync config example' shows one.")
         return replace(given, job=arguments.job)
     config = load(arguments.config)
     if arguments.job not in config.jobs:
@@ -159,12 +160,13 @@ def _trust(shown: Shown) -> None:
     if shown.trust is Trust.PINNED:
         return
     if shown.trust is Trust.UNKNOWN:
+        compare = f"'ssh-keygen -lf /etc/ssh/ssh_host_{shown.kind.lower()}_key.pub'"
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise HostKeyError(
-                f"Nobody is here to confirm the host key of {shown.host}: compare it with what 'ssh-keygen -lf "
-                f"/etc/ssh/ssh_host_{shown.kind.lower()}_key.pub' says there, and give it as --host-key SHA256:..."
+                f"Nobody is here to confirm the host key of {shown.host}: compare it with what {compare} says there, "
+                f"and give it as --host-key SHA256:..."
             )
-        sys.stderr.write("Is that what 'ssh-keygen -lf' says of it there? [y/N] ")
+        sys.stderr.write(f"Is that what {compare} says there? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise HostKeyError(f"The host key of {shown.host} was not confirmed; nothing was done.")
