@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.ssh.site import Run, Site
-from tests.ssh.test_keys import Client, client
+from tests.ssh.test_keys import Client, agent, client
 from zfsync_ssh import keys
 from zfsync_ssh.cli import doctor
 
-__all__ = ["client"]
+__all__ = ["agent", "client"]
 
 
 class Checks:
@@ -158,10 +158,8 @@ def test_fewer_sessions_than_a_run_wants(client: Client, site: Site) -> None:
     assert found.of("sessions")["text"].startswith("sshd gives 2 at once, and a run wants 5")
 
 
-def test_an_ssh_agent_is_not_asked_because_cron_has_none(
-    client: Client, monkeypatch: pytest.MonkeyPatch, site: Site
-) -> None:
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(site.directory / "agent"))
+@pytest.mark.usefixtures("agent")
+def test_an_ssh_agent_is_not_asked_because_cron_has_none(client: Client) -> None:
     found = look(client)
     assert found.bad == ["login"]
     assert "cron has no agent" in found.of("login")["remedy"]
