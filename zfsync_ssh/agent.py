@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from . import bootstrap
+from .about import About
+from .about import parse as parse_about
 from .channel import Channel
 from .dataset import Host, Inventory
 from .entry import Entry, decode_line
@@ -48,7 +50,7 @@ from .messages import Inventory as InventoryMessage
 from .protocol import HEADER, Connection
 from .reading import MAX_BATCH_ENTRIES
 from .tree import BOUND
-from .zfs import batches
+from .zfs import ABOUT_QUERY, batches
 
 HELLO_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
@@ -221,6 +223,12 @@ class AgentClient:
         for batch in batches(names):
             await self._listing(Query(kind, tuple(batch)), found.append)
         return found
+
+    async def about(self) -> About | None:
+        """What the agent says of itself; None for a confined receiver that does not know the question yet."""
+        found: list[str] = []
+        answer = await self._listing(Query(ABOUT_QUERY, ()), found.append)
+        return parse_about(found) if answer.ok else None
 
     async def batch(self, share: int) -> tuple[list[Entry], bool]:
         """The next entries of the snapshot that the last `Digest` opened, and whether there are more.

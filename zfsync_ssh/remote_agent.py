@@ -264,6 +264,11 @@ class Agent:
             command = ("zpool",) if self._tree.command[-1] == "zfs" else self._tree.command
             self._send_outputs([(*command, *zfs.list_features(pool_of(self._tree.root)))])
             return Listed(True)
+        if message.kind == zfs.ABOUT_QUERY:
+            from . import about
+
+            self._send_lines(("%s\n" % line).encode("utf-8") for line in about.lines(self._tree))
+            return Listed(True)
         if message.kind not in zfs.QUERIES:
             raise RemoteProtocolError("received a Query of an unknown kind, %r" % message.kind)
         names = [self._tree.named(name) for name in message.names]
