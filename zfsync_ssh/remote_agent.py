@@ -304,7 +304,7 @@ class Agent:
         with Outputs([(*tree.command, *zfs.send(stream))], PIPE_BYTES, through) as sending:
             for chunk in sending:
                 length += len(chunk)
-                self._send(Output(chunk))
+                self._conversation.send_output(chunk)
         broken = filters.complaint(sending.filtered, stream.filter) if sending.filtered else ""
         if broken:  # first, since `zfs send` cannot end well either then
             return Result(False, "filter", broken, stream.dataset, length)
