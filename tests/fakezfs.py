@@ -1,33 +1,68 @@
-#!/usr/bin/env python3
-"""A `zfs` for tests without ZFS: datasets in a JSON file, streams that are checked. Never the only test of a behaviour.
+"""A `zfs` for tests without ZFS: datasets in a file, streams that are checked. Never the only test of a behaviour.
 
-Run as ``python3 fakezfs.py STATE ARGUMENTS...``, STATE being the file; or imported, for `State`. It knows the command
-lines of `zfsync_ssh.zfs` and complains in the words of OpenZFS 2.3. Every command line is appended to STATE.log.
+`command` is what to run, with the arguments of zfs behind; STATE is a file. It knows the command lines of
+`zfsync_ssh.zfs` and complains in the words of OpenZFS 2.3. Every command line is appended to STATE.log.
+
+Tests run it thousands of times: it imports only what starts at once.
 
 Environment: ``FAKEZFS_SLOW`` seconds to wait for each 64 KiB received; ``FAKEZFS_FULL`` bytes after which the pool is
 full; ``FAKEZFS_RECORDS``: streams begin with a record as those of OpenZFS do.
+
+``State.hang`` lets every send or receive stand still at some byte, until it is told otherwise or its parent has ended.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import hashlib
-import json
+import marshal
 import os
 import struct
 import sys
 import time
 import zlib
-from collections.abc import Iterator
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAGIC = b"FAKEZFS1"
 
 
 def guid_of(*parts: object) -> int:
     """A GUID that is the same for the same parts."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big") + 1
+    text = repr(parts).encode()
+    return (zlib.crc32(text) << 24) + (zlib.crc32(text[::-1]) >> 8) + 1
+
+
+def command(path: str) -> tuple[str, ...]:
+    """What runs the `zfs` of the machine whose state is in the file ``path``."""
+    start = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import fakezfs; fakezfs.main()"
+    return (sys.executable, "-I", "-S", "-c", start, path)
+
+
+class Opened:
+    """The state as a dict, exclusively; changes are kept, whole or not at all."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> dict[str, Any]:
+        self._lock = open(self._path + ".lock", "a")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        with open(self._path, "rb") as file:
+            self._before = file.read()
+        state: dict[str, Any] = marshal.loads(self._before)
+        self._state = state
+        return state
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        # Version 2 knows no references: the same state is the same bytes.
+        after = marshal.dumps(self._state, 2)
+        if kind is None and after != self._before:
+            with open(self._path + ".new", "wb") as file:
+                file.write(after)
+            os.replace(self._path + ".new", self._path)
+        self._lock.close()
 
 
 class State:
@@ -36,23 +71,12 @@ class State:
     def __init__(self, path: str) -> None:
         self.path = path
         if not os.path.exists(path):
-            with open(path, "w") as file:
-                json.dump({"txg": 1, "datasets": {}}, file)
+            with open(path, "wb") as file:
+                file.write(marshal.dumps({"txg": 1, "datasets": {}}, 2))
 
-    @contextlib.contextmanager
-    def open(self) -> Iterator[dict[str, Any]]:
-        """The state as a dict, exclusively; changes are kept, whole or not at all."""
-        with open(self.path + ".lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with open(self.path) as file:
-                before = file.read()
-            state: dict[str, Any] = json.loads(before)
-            yield state
-            after = json.dumps(state)
-            if after != before:
-                with open(self.path + ".new", "w") as file:
-                    file.write(after)
-                os.replace(self.path + ".new", self.path)
+    def open(self) -> Opened:
+        """A block in which the state is a dict."""
+        return Opened(self.path)
 
     # -- what tests do to it --
 
@@ -74,6 +98,11 @@ class State:
             state["datasets"][dataset]["snapshots"].append(
                 [short, guid or guid_of(name, state["txg"], self.path), state["txg"], written]
             )
+
+    def hang(self, **after: int) -> None:
+        """From now on, every ``send`` or ``receive`` stands still after so many bytes of a snapshot, or none does."""
+        with self.open() as state:
+            state["hang"] = after
 
     def destroy(self, name: str) -> None:
         """Take away a snapshot or a dataset with all below it."""
@@ -103,9 +132,10 @@ class State:
 
     def commands(self) -> list[list[str]]:
         """The command lines so far."""
-        with contextlib.suppress(FileNotFoundError), open(self.path + ".log") as file:
-            return [json.loads(line) for line in file]
-        return []
+        if not os.path.exists(self.path + ".log"):
+            return []
+        with open(self.path + ".log") as file:
+            return [line.rstrip("\n").split("\0") for line in file]
 
 
 def add(state: dict[str, Any], name: str, kind: str, properties: dict[str, str]) -> dict[str, Any]:
@@ -117,6 +147,16 @@ def add(state: dict[str, Any], name: str, kind: str, properties: dict[str, str])
     }  # fmt: skip
     state["datasets"][name] = dataset
     return dataset
+
+
+def stand_still(state_file: State) -> None:
+    """Do nothing, as long as that is wanted and the parent lives: a test leaves nobody behind."""
+    parent, wanted = os.getppid(), True
+    while wanted and os.getppid() == parent:
+        time.sleep(0.05)
+        with state_file.open() as state:
+            wanted = bool(state["hang"])
+    sys.exit(1)
 
 
 def fail(message: str) -> None:
@@ -195,8 +235,10 @@ def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dic
 
 def do_send(path: str, arguments: list[str]) -> None:
     flags, _, names = options(arguments, "iIt")
-    with State(path).open() as state:
+    state_file = State(path)
+    with state_file.open() as state:
         datasets = state["datasets"]
+        hangs = state.get("hang", {}).get("send")
     offset = 0
     if "t" in flags:
         token = read_token(flags["t"])
@@ -232,11 +274,14 @@ def do_send(path: str, arguments: list[str]) -> None:
         short, guid, txg, written = snapshots[index]
         head = {"name": name, "kind": datasets[name]["kind"], "to": [short, guid, txg, written], "base": base,
                 "offset": offset, "length": written - offset}  # fmt: skip
-        line = json.dumps(head).encode()
+        line = marshal.dumps(head, 2)
         if records:
             out.write(begin_record(datasets[name]["kind"], guid, base, resuming=bool(offset)))
         out.write(MAGIC + b"%08d" % len(line) + line)
-        out.write(content(guid, written)[offset:])
+        out.write(content(guid, written)[offset:hangs])
+        if hangs is not None:
+            out.flush()
+            stand_still(state_file)
         base = guid
     out.flush()
 
@@ -250,7 +295,7 @@ def begin_record(kind: str, to: int, base: int, *, package: bool = False, resumi
 
 def content(guid: int, length: int) -> bytes:
     """What a snapshot with this GUID holds: the same bytes wherever it is."""
-    block = hashlib.sha256(str(guid).encode()).digest()
+    block = b"%032d" % guid
     return (block * (length // len(block) + 1))[:length]
 
 
@@ -265,6 +310,8 @@ def do_receive(path: str, arguments: list[str]) -> None:
             if not dataset["snapshots"] and not dataset["properties"].get("zfsync:placeholder"):
                 del state["datasets"][target]
         return
+    with state_file.open() as state:
+        hangs = state.get("hang", {}).get("receive")
     stdin = sys.stdin.buffer
     count = 0
     while True:
@@ -276,11 +323,13 @@ def do_receive(path: str, arguments: list[str]) -> None:
             break
         if not magic.startswith(MAGIC):
             fail("cannot receive: invalid stream (bad magic number)")
-        head = json.loads(stdin.read(int(magic[len(MAGIC) :])))
+        head = marshal.loads(stdin.read(int(magic[len(MAGIC) :])))
         check(state_file, target, head, flags, dict(pairs).get("origin", ""))
         missing = head["length"]
         hash_of = zlib.crc32(b"")
         while missing:
+            if hangs is not None and head["length"] - missing >= hangs:
+                stand_still(state_file)
             data = stdin.read(min(missing, 64 << 10))
             if os.environ.get("FAKEZFS_FULL") and head["length"] - missing > int(os.environ["FAKEZFS_FULL"]):
                 fail(f"cannot receive {kind_of(head)} stream: out of space")
@@ -431,10 +480,23 @@ def snapshot_of(state: dict[str, Any], name: str) -> list[Any]:
     return found
 
 
+def below(state: dict[str, Any], flags: dict[str, str], names: list[str]) -> list[str]:
+    """``names``, and with -r the snapshots of the same name below each, of those that are there."""
+    if "r" not in flags:
+        return names
+    found = []
+    for name in names:
+        dataset, _, short = name.partition("@")
+        for other, values in state["datasets"].items():
+            if (other + "/").startswith(dataset + "/") and any(entry[0] == short for entry in values["snapshots"]):
+                found.append(f"{other}@{short}")
+    return found
+
+
 def do_hold(path: str, arguments: list[str]) -> None:
-    _, _, (tag, *names) = options(arguments, "")
+    flags, _, (tag, *names) = options(arguments, "")
     with State(path).open() as state:
-        for name in names:
+        for name in below(state, flags, names):
             snapshot_of(state, name)
             holds = state.setdefault("holds", {}).setdefault(name, [])
             if tag in holds:
@@ -443,9 +505,9 @@ def do_hold(path: str, arguments: list[str]) -> None:
 
 
 def do_release(path: str, arguments: list[str]) -> None:
-    _, _, (tag, *names) = options(arguments, "")
+    flags, _, (tag, *names) = options(arguments, "")
     with State(path).open() as state:
-        for name in names:
+        for name in below(state, flags, names):
             holds = state.get("holds", {}).get(name, [])
             if tag not in holds:
                 fail(f"cannot release hold from snapshot '{name}': no such tag on this dataset")
@@ -549,9 +611,5 @@ VERBS = {
 def main() -> None:
     path, verb, *arguments = sys.argv[1:]
     with open(path + ".log", "a") as log:
-        log.write(json.dumps([verb, *arguments]) + "\n")
+        log.write("\0".join([verb, *arguments]) + "\n")
     VERBS[verb](path, arguments)
-
-
-if __name__ == "__main__":
-    main()

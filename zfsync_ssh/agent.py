@@ -9,6 +9,7 @@ import asyncio
 import collections
 import contextlib
 import secrets
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -22,6 +23,7 @@ from .messages import (
     MAX_OPERATIONS,
     PROTOCOL,
     Apply,
+    Beat,
     Begin,
     Bye,
     CleanBuffer,
@@ -52,6 +54,8 @@ HELLO_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
 PING_SECONDS = 30.0
 """How often each agent hears from us: see `zfsync_ssh.conversation.MAX_SILENCE_SECONDS`."""
+BEAT_SECONDS = 10
+"""How often an agent that waits for zfs amid a stream tells that it is there."""
 MAX_LISTING_BYTES = 1 << 30
 """Of text, decompressed: some ten million snapshots. More is no listing."""
 
@@ -71,6 +75,10 @@ class AgentClient:
         self._tasks: list[asyncio.Task[None]] = []
         self._error: AgentError | None = None
         self._pings = 0
+        self._answers = 0
+        self._taken = 0
+        self.heard = time.monotonic()
+        """When it last said something, by that clock."""
         self.confined = False
         """It is a confined receiver, which takes one snapshot in a stream; known once it has begun."""
 
@@ -83,7 +91,7 @@ class AgentClient:
         greeting = bootstrap.Greeting(nonce)
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                rest = await self._skip_noise(greeting)
+                rest = await skip_noise(self.channel, greeting, self.host)
                 if rest:
                     self._connection.receive(rest)
                 self._tasks.append(asyncio.create_task(self._listen()))
@@ -134,6 +142,20 @@ class AgentClient:
         """Whether a Stream is open."""
         return self._connection.streaming
 
+    @property
+    def unanswered(self) -> int:
+        """How many questions wait for their answer."""
+        return self._connection.unanswered
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many answers have come, and bytes that it has passed on of the stream under way: changes as it works."""
+        return self._answers, self._taken
+
+    def give_up(self, error: AgentError) -> None:
+        """Hang up: nothing more is expected of it, because of ``error``."""
+        self._fail(error)
+
     async def close(self) -> None:
         """Say goodbye and wait for the agent's end, if it is still there. Never fails."""
         if self._error is None and self._hello.done() and not self._connection.streaming:
@@ -151,7 +173,7 @@ class AgentClient:
 
     async def begin(self, root: str, buffer: str, command: tuple[str, ...]) -> None:
         """Say what the channel is for; `ZfsError` when the agent will not have it."""
-        result = await self.result(Begin(PROTOCOL, root, buffer, command))
+        result = await self.result(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
         if not result.ok:
             raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
         self.confined = result.code == BOUND
@@ -262,25 +284,12 @@ class AgentClient:
     def _write(self, message: Message) -> None:
         self.channel.write(self._connection.send(message))
 
-    async def _skip_noise(self, greeting: bootstrap.Greeting) -> bytes:
-        while True:
-            data = await self.channel.read()
-            if not data:
-                await self.channel.wait_ended()
-                why = bootstrap.explain_exit(self.channel.exit_status, self.channel.stderr or greeting.noise)
-                raise AgentError(f"The agent cannot be started on {self.host}: {why}.")
-            try:
-                rest = greeting.feed(data)
-            except AgentError as error:
-                raise AgentError(f"The agent cannot be started on {self.host}: {error}.") from error
-            if rest is not None:
-                return rest
-
     async def _listen(self) -> None:
         """Hand every message to whoever waits for it, until the channel's end."""
         try:
             while True:
                 while (message := self._connection.next_message()) is not None:
+                    self.heard = time.monotonic()
                     if self._relay is not None and isinstance(message, Output):
                         await self._relay(message.payload)
                     else:
@@ -293,7 +302,9 @@ class AgentClient:
             self._fail(error if not isinstance(error, RemoteProtocolError) else self._blame(error))
 
     def _deliver(self, message: Message) -> None:
-        if isinstance(message, Hello):
+        if isinstance(message, Beat):
+            self._taken = message.length
+        elif isinstance(message, Hello):
             self._hello.set_result(message)
         elif isinstance(message, Failure):
             raise AgentError(f"The agent on {self.host} gave up: {message.message}.")
@@ -304,6 +315,7 @@ class AgentClient:
             self._results += message.results
         elif not isinstance(message, Pong):
             future = self._waiting.popleft()
+            self._answers += 1
             if not future.done():
                 future.set_result(message)
             if isinstance(message, Bye):
@@ -332,6 +344,22 @@ class AgentClient:
             if self._error is None and not self.channel.paused and self._connection.pings < 2:
                 self._pings += 1
                 self._write(Ping(self._pings))
+
+
+async def skip_noise(channel: Channel, greeting: bootstrap.Greeting, host: Host) -> bytes:
+    """Read until what was sent to ``host`` has started there; what follows its greeting. `AgentError` otherwise."""
+    while True:
+        data = await channel.read()
+        if not data:
+            await channel.wait_ended()
+            why = bootstrap.explain_exit(channel.exit_status, channel.stderr or greeting.noise)
+            raise AgentError(f"The agent cannot be started on {host}: {why}.")
+        try:
+            rest = greeting.feed(data)
+        except AgentError as error:
+            raise AgentError(f"The agent cannot be started on {host}: {error}.") from error
+        if rest is not None:
+            return rest
 
 
 def _cannot_list(host: Host, root: str, answer: Listed) -> str:

@@ -146,6 +146,8 @@ class LocalChannel(Channel, asyncio.SubprocessProtocol):
 
     def close(self) -> None:
         if self._transport is not None:
+            if (pipe := self._pipe(0)) is not None and not pipe.is_closing():
+                cast(asyncio.WriteTransport, pipe).abort()  # a close would wait until all is taken
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -35,6 +35,7 @@ exclude = ["tmp", "*/cache", "re:scratch[0-9]+"]
 channels = 4
 #rate-limit = "50M"                     # bytes per second
 #compress = "auto"
+#stall-timeout = "10m"                  # a stream that stands still for so long is ended; "0s": never
 #no-resume = true
 #no-raw = true
 #no-hold = true
@@ -50,8 +51,8 @@ channels = 4
 #inherit-encryption-root = true
 #buffer = "pool/web.zfsyncbuffer"
 
-# The way there. Without these, ssh's own configuration counts.
-identity = "~/.ssh/zfsync_web"
+# The way there. Without these, ssh's own configuration counts, and the key that 'zfsync key setup' made for the job.
+#identity = "~/.ssh/zfsync_web"
 #port = 22
 #ssh-config = "~/.ssh/config"
 #remote-python = "/usr/local/bin/python3"

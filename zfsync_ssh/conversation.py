@@ -5,6 +5,7 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 from typing import List, Union
@@ -31,6 +32,10 @@ class Conversation:
         self._connection = Connection(agent=True)
         self._splice = getattr(os, "splice", None)
         """Python 3.10 has it, on Linux."""
+        self._sending = _thread.allocate_lock()
+        """A `zfsync_ssh.heartbeat` speaks from a thread of its own."""
+        self._input = select.poll()
+        self._input.register(reader, 0)
 
     @property
     def streaming(self) -> bool:
@@ -39,14 +44,20 @@ class Conversation:
 
     def send(self, message: Message) -> None:
         """Send one message, whole."""
-        write_all(self._writer, self._connection.send(message))
+        with self._sending:
+            write_all(self._writer, self._connection.send(message))
+
+    def hung_up(self) -> bool:
+        """Whether the client has closed its end, even if there is something of it left to read."""
+        return bool(self._input.poll(0))
 
     def send_output(self, payload: bytes) -> None:
         """Send an `Output` without copying it once more."""
-        header = self._connection.send_header(Output, len(payload))
-        sent = os.writev(self._writer, [header, payload])
-        if sent < len(header) + len(payload):
-            write_all(self._writer, (header + payload)[sent:])
+        with self._sending:
+            header = self._connection.send_header(Output, len(payload))
+            sent = os.writev(self._writer, [header, payload])
+            if sent < len(header) + len(payload):
+                write_all(self._writer, (header + payload)[sent:])
 
     def send_results(self, results: List[Result]) -> None:
         """Send a result each, in as many messages as it takes."""

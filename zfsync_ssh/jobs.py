@@ -4,73 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import time
 
 from .comparison import compare_inventories
 from .concurrency import both
 from .endpoint import Endpoint
-from .errors import EXIT_INTERRUPTED, EXIT_OK, DatasetError, ZfsError, ZfsyncError
-from .events import Changed, Ended, Finished, Notice, Observer, Outcome, Started, Status
+from .errors import EXIT_OK, DatasetError, ZfsError
+from .events import Changed, Finished, Notice, Observer, Outcome, Status
 from .holds import parse_tag
 from .listing import parse_numbers
 from .messages import CleanBuffer, Operation
 from .source import Source
+from .telling import told
 
 
 async def clean_buffer(target: Endpoint, owner: str, observe: Observer) -> int:
     """Empty the target's buffer, as every push does at its end; the exit code."""
-    started = time.monotonic()
     where = str(target)
-    observe(Started(target.host.at(target.buffer), where, False))
     outcomes: list[Outcome] = []
-    code, message = ZfsyncError.exit_code, ""
-    try:
-        client, _ = await target.open()
-        await client.lock(target.root, owner)
-        results = await client.results(CleanBuffer())
-        for result in results:
-            if not result.name.startswith("/"):
-                raise ZfsError(f"The buffer of {target} cannot be emptied: {result.message}.", result.code)
-            status = Status.RENAMED if result.ok else Status.FAILED
-            message = "" if result.ok else f"it stays in the buffer: {result.message}."
-            outcomes.append(Outcome(result.name, where + result.name, status, code=result.code, message=message))
-            observe(Finished(outcomes[-1]))
-        code = EXIT_OK if all(result.ok for result in results) else DatasetError.exit_code
-    except ZfsyncError as error:
-        code, message = error.exit_code, str(error)
-        raise
-    finally:
-        await target.close()
-        observe(Ended.of(outcomes, time.monotonic() - started, code, message))
-    return code
+    with told(observe, (target.host.at(target.buffer), where), lambda: outcomes) as job:
+        try:
+            client, _ = await target.open()
+            await client.lock(target.root, owner)
+            results = await client.results(CleanBuffer())
+            for result in results:
+                if not result.name.startswith("/"):
+                    raise ZfsError(f"The buffer of {target} cannot be emptied: {result.message}.", result.code)
+                status = Status.RENAMED if result.ok else Status.FAILED
+                message = "" if result.ok else f"it stays in the buffer: {result.message}."
+                outcomes.append(Outcome(result.name, where + result.name, status, code=result.code, message=message))
+                observe(Finished(outcomes[-1]))
+            job.ends(well=all(result.ok for result in results))
+        finally:
+            await target.close()
+    return job.code
 
 
 async def compare(first: Source, second: Source, recursive: bool, observe: Observer) -> int:
     """Compare the snapshots of two trees by GUID; the exit code, which is that of a failed dataset for a difference."""
-    started = time.monotonic()
     one, two = first.host.at(first.root), second.host.at(second.root)
-    observe(Started(one, two, False))
     outcomes: list[Outcome] = []
-    code, message = ZfsyncError.exit_code, ""
-    try:
-        here, there = await both(first.inventory(recursive), second.inventory(recursive))
-        for row in compare_inventories(here, there, names=(one, two)):
-            status = Status.EQUAL if row.equal else Status.DIFFERENT
-            what = "" if row.newest is None else f"@{row.newest.name}"
-            outcome = Outcome(one + row.child, two + row.child, status, what=what, message=row.words)
-            outcomes.append(outcome)
-            observe(Finished(outcome))
-        code = EXIT_OK if all(outcome.status is Status.EQUAL for outcome in outcomes) else DatasetError.exit_code
-    except ZfsyncError as error:
-        code, message = error.exit_code, str(error)
-        raise
-    except asyncio.CancelledError:
-        code = EXIT_INTERRUPTED
-        raise
-    finally:
-        await asyncio.gather(first.close(), second.close())
-        observe(Ended.of(outcomes, time.monotonic() - started, code, message))
-    return code
+    with told(observe, (one, two), lambda: outcomes) as job:
+        try:
+            here, there = await both(first.inventory(recursive), second.inventory(recursive))
+            for row in compare_inventories(here, there, names=(one, two)):
+                status = Status.EQUAL if row.equal else Status.DIFFERENT
+                what = "" if row.newest is None else f"@{row.newest.name}"
+                outcomes.append(Outcome(one + row.child, two + row.child, status, what=what, message=row.words))
+                observe(Finished(outcomes[-1]))
+            job.ends(well=all(outcome.status is Status.EQUAL for outcome in outcomes))
+        finally:
+            await asyncio.gather(first.close(), second.close())
+    return job.code
 
 
 async def show_holds(source: Endpoint, release: bool, observe: Observer) -> int:

@@ -5,7 +5,6 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-import sys
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from .buffer import PATH_PROPERTY, child_waiting
@@ -19,6 +18,10 @@ from .zfs import (
     PLACEHOLDER_PROPERTY,
     STREAM_PROPERTY,
 )
+
+MAX_SHARED_NAMES = 4096
+"""Names of snapshots that are looked for in every dataset. Where there are more, most are in one dataset only, and a
+table of them all would take a fifth of the memory of the inventory."""
 
 
 def missing(stderr: str) -> List[str]:
@@ -72,6 +75,7 @@ class InventoryParser:
         self._root = root
         self._buffer = buffer
         self._rows: Dict[str, _Rows] = {}
+        self._names: Dict[str, str] = {}
         self._late: List[str] = []
 
     def feed(self, line: str) -> None:
@@ -121,10 +125,13 @@ class InventoryParser:
         guid, createtxg, *creation = numbers
         short = name[len(rows.dataset.name) + 1 :]
         if name[len(rows.dataset.name)] == "#":
-            rows.bookmarks.append(Bookmark(sys.intern(short), int(guid), int(createtxg)))
+            rows.bookmarks.append(Bookmark(short, int(guid), int(createtxg)))
         else:
             # Recursive snapshots have one name in every dataset: keep it once.
-            rows.snapshots.append(Snapshot(sys.intern(short), int(guid), int(createtxg), 0, *map(int, creation)))
+            short = self._names.get(short, short)
+            if len(self._names) < MAX_SHARED_NAMES:
+                self._names[short] = short
+            rows.snapshots.append(Snapshot(short, int(guid), int(createtxg), 0, *map(int, creation)))
 
     def finish(self, ancestors: Tuple[str, ...] = (), available: int = 0, encrypted: bool = False) -> Inventory:
         """The inventory of all lines fed. A snapshot whose dataset is in no line has gone meanwhile."""

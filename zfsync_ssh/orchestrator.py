@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +13,11 @@ from .agent import AgentClient
 from .compression import NONE, agreed_filter
 from .concurrency import both
 from .dataset import Inventory, parent_of
+from .delegation import USE_OF, Use, delegated
 from .dispatch import Dispatch
 from .endpoint import Endpoint
-from .errors import EXIT_INTERRUPTED, EXIT_OK, DatasetError, UsageError, ZfsError, ZfsyncError
-from .events import Connected, Ended, Event, Observer, Outcome, Planned, Started, Status
+from .errors import UsageError, ZfsError
+from .events import Connected, Event, Observer, Outcome, Planned, Status
 from .item import Item
 from .keeping import Holds
 from .ledger import Ledger
@@ -27,8 +27,10 @@ from .planfile import check_record, record
 from .policy import DEFAULT, Policy
 from .preparation import Confirm, Preparation, Prepared
 from .source import Source
+from .telling import told
 from .throttle import Throttle
 from .transfer import Transfer
+from .watchdog import STALL_SECONDS
 from .workers import Workers
 
 
@@ -45,6 +47,8 @@ class Options:
     """One of `zfsync_ssh.compression.CHOICES`."""
     rate_limit: int = 0
     """Bytes a second of all streams together; 0 for no limit."""
+    stall_timeout: float = STALL_SECONDS
+    """Seconds after which a stream that stands still is ended; 0 for never."""
     confirm: Confirm | None = None
     """Asks before something is lost that the policy allows to be lost; None: nobody is there to ask."""
     expected: dict[str, Any] | None = None
@@ -61,6 +65,7 @@ class Options:
             policy=transfer.policy,
             compress=transfer.compress,
             rate_limit=transfer.rate_limit,
+            stall_timeout=transfer.stall_timeout,
             **more,
         )
 
@@ -94,27 +99,18 @@ class Replication:
 
         `ZfsyncError` for what ends the run as a whole, after everything is tidied up.
         """
-        started = time.monotonic()
-        source = self._source.host.at(self._source.root)
-        self._observe(Started(source, str(self._target), self._options.dry_run))
-        code, message = ZfsyncError.exit_code, ""
-        try:
+        ends = (self._source.host.at(self._source.root), str(self._target))
+        with told(self._observe, ends, lambda: self._ledger.outcomes.values(), dry_run=self._options.dry_run) as job:
             try:
-                await self._run()
+                try:
+                    await self._run()
+                finally:
+                    await self._holds.release()
+                job.ends(well=not self._ledger.failed and not self._refused)
             finally:
-                await self._holds.release()
-            code = DatasetError.exit_code if self._ledger.failed or self._refused else EXIT_OK
-        except ZfsyncError as error:
-            code, message = error.exit_code, str(error)
-            raise
-        except asyncio.CancelledError:
-            code = EXIT_INTERRUPTED
-            raise
-        finally:
-            await asyncio.gather(self._target.close(), self._source.close())
-            self._ledger.close()
-            self._observe(Ended.of(self._ledger.outcomes.values(), time.monotonic() - started, code, message))
-        return code
+                await asyncio.gather(self._target.close(), self._source.close())
+                self._ledger.close()
+        return job.code
 
     async def _run(self) -> None:
         options, policy = self._options, self._options.policy
@@ -199,6 +195,7 @@ class Replication:
             self._target,
             policy=self._options.policy,
             throttle=Throttle(limit) if limit else None,
+            stall_timeout=self._options.stall_timeout,
             ledger=self._ledger,
             observe=self._observe,
         )
@@ -235,10 +232,12 @@ class Replication:
         if target.buffer is None and any(place.startswith(self._target.buffer + "/") for place in places):
             operations.append(Operation("buffer", self._target.buffer))
         operations += [Operation("drop", name) for name in plan.leftovers]
-        for result in await control.apply(operations):
+        for operation, result in zip(operations, await control.apply(operations), strict=True):
             if not result.ok:
                 what = f"{self._target.host} cannot prepare the dataset {result.name}: {result.message}"
-                raise ZfsError(f"{what}{advice(result.code)}.", result.code)
+                uses = (USE_OF[operation.verb], Use.MOVE)
+                above = delegated(self._target.root)
+                raise ZfsError(f"{what}{advice(result.code, above, *uses)}.", result.code)
 
 
 def _nobody(_: Event) -> None:

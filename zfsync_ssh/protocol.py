@@ -20,6 +20,8 @@ The agent speaks first, with `Hello`. Then the client asks and the agent answers
     Close       -> Bye
     Ping        -> Pong                      at any time after Hello, also amid Data; so is its answer
 
+Between a `Stream`, or a `Send`, and its `Result` there may be any number of `Beat`, which say that the agent is there.
+
 The client need not wait for an answer before it asks again: it may send `Sync`, the `Stream` for the decision it
 expects, and the next `Sync`, so that no round trip is paid per dataset. A `Stream` that does not fit the decision is
 read to its end and answered with a `Result` that says so. An agent may answer a `Stream` before its `End`, when it has
@@ -43,6 +45,7 @@ from .messages import (
     Abort,
     Answer,
     Apply,
+    Beat,
     Begin,
     Bye,
     CleanBuffer,
@@ -82,6 +85,7 @@ _CLIENT_TYPES: Dict[int, Type[Any]] = {
 }  # fmt: skip
 _AGENT_TYPES: Dict[int, Type[Any]] = {
     65: Hello, 66: Output, 67: Listed, 68: Result, 69: Results, 70: Answer, 71: Pong, 72: Bye, 73: Failure,
+    74: Beat,
 }  # fmt: skip
 _NUMBERS = {kind: number for types in (_CLIENT_TYPES, _AGENT_TYPES) for number, kind in types.items()}
 _BYTES = (Data, Output)
@@ -322,6 +326,10 @@ class Connection:
             self._pings.remove(message.number)
             return
         question = self._asked[0] if self._asked else None
+        if isinstance(message, Beat):
+            if question not in (Stream, Send):
+                raise _OutOfOrder(message, "outside a Stream or Send")
+            return
         if isinstance(message, Output):
             if question not in (Inventory, Query, Send, More):
                 raise _OutOfOrder(message, "outside an Inventory, Query, Send or More")
@@ -330,6 +338,15 @@ class Connection:
         if type(message) is not expected:
             wanted = expected.__name__ if expected else "nothing"
             raise _OutOfOrder(message, "when %s was to come" % wanted)
+        # Amid a Stream nothing is asked behind it: it is the last question.
+        if (
+            question is Stream
+            and isinstance(message, Result)
+            and message.ok
+            and self._streaming
+            and len(self._asked) == 1
+        ):
+            raise _OutOfOrder(message, "that a Stream has arrived, before its End")
         if not (isinstance(message, Results) and message.more):
             self._asked.popleft()
 

@@ -36,6 +36,10 @@ class Sending(Protocol):
         """
         ...
 
+    def waits_for(self, since: float) -> str:
+        """Whom a stream waits for that has given nothing ``since`` then, by `time.monotonic`: a clause."""
+        ...
+
     async def finish(self) -> str:
         """After the stream's end: empty when `zfs send` and the filter ended well, else what was said."""
         ...
@@ -99,6 +103,11 @@ class LocalSending:
         client.channel.on_resume = self._resume
         self._resume()
         return self._ended
+
+    def waits_for(self, since: float) -> str:
+        """See `Sending`."""
+        behind = f", or {self._filter_name} behind it," if self._filter else ""
+        return f"zfs send{behind} gave nothing more on this machine"
 
     async def finish(self) -> str:
         """See `Sending`."""

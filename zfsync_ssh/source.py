@@ -212,6 +212,12 @@ class AgentSending:
         if not self._ended.done():
             self._ended.set_result(None)
 
+    def waits_for(self, since: float) -> str:
+        """See `Sending`."""
+        if self._client.heard > since:
+            return f"zfs send gave nothing more on {self._client.host}, where the agent answers"
+        return f"the agent on {self._client.host} was not heard of"
+
     async def finish(self) -> str:
         """See `Sending`."""
         assert self._result is not None  # pump_into came first

@@ -1,21 +1,24 @@
 """The SSH connection and its channels, on asyncssh: options, errors made plain, flow control.
 
-Nothing else here knows asyncssh, and it is imported when a connection is made: the import takes longer than the rest of
-zfsync's start. The figures behind the tuning were measured against OpenSSH's sshd (docs/architecture.md).
+Nothing else but `ssh_keys` knows asyncssh, and it is imported when a connection is made: the import takes longer than
+the rest of zfsync's start. The figures behind the tuning were measured against OpenSSH's sshd (docs/architecture.md).
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import os
 import socket
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .channel import Channel, ChannelRefused
-from .errors import ConnectError, UsageError
+from .errors import ConnectError, HostKeyError, LoginError, UsageError
+from .ssh_keys import HostKeys, host_keys, plain
 
 if TYPE_CHECKING:
     import asyncssh
@@ -47,19 +50,23 @@ _CIPHERS = (
     "aes128-ctr",
 )
 """AES-GCM first: half the CPU of asyncssh's own first choice. A Ciphers line in the user's ssh_config wins."""
-_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
-_SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 
 
 @dataclass(frozen=True, slots=True)
 class SshOptions:
-    """Where to, and as whom. What is None comes from ssh_config, or is OpenSSH's default."""
+    """Where to, and as whom. What is None comes from ssh_config, or is OpenSSH's default.
+
+    ``own_key`` says that ``identity`` is all that is offered: no ssh-agent's key. A host that is in the file ``pins``,
+    zfsync's own known_hosts, is trusted by what is there alone.
+    """
 
     host: str
     user: str | None = None
     port: int | None = None
     identity: Path | None = None
     config: Path | None = None
+    own_key: bool = False
+    pins: Path | None = None
 
 
 class SshChannel(Channel):
@@ -90,7 +97,7 @@ class SshChannel(Channel):
 
     def close(self) -> None:
         if self._chan is not None:
-            self._chan.close()
+            self._chan.abort()  # close() would wait for the other side to take what is still to be sent
 
     # asyncssh calls these
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
@@ -265,19 +272,26 @@ async def connect(options: SshOptions) -> SshConnection:
 
     from . import fastpath
 
+    with _told(options):
+        connection = await asyncssh.connect(options.host, **_arguments(options))
+    fastpath.tune(connection)
+    return SshConnection(connection, options.host)
+
+
+@contextlib.contextmanager
+def _told(options: SshOptions) -> Iterator[None]:
+    """Make a `ConnectError` of what may go wrong when a connection is made."""
+    import asyncssh
+
     host = options.host
     try:
-        connection = await asyncssh.connect(host, **_arguments(options))
+        yield
     except asyncssh.HostKeyNotVerifiable as error:
-        raise ConnectError(_host_key_problem(host, str(error.reason))) from error
+        raise HostKeyError(_host_key_problem(options, str(error.reason))) from error
     except asyncssh.PermissionDenied as error:
-        who = f"{options.user}@{host}" if options.user else host
-        raise ConnectError(
-            f"{who} refused every key that was offered: put the public key into the account's authorized_keys there, "
-            f"load the private key into ssh-agent, or name it with --identity."
-        ) from error
+        raise LoginError(_login_problem(options)) from error
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        raise ConnectError(f"The key {options.identity or 'in ssh_config'} cannot be used: {error}.") from error
+        raise LoginError(f"The key {options.identity or 'in ssh_config'} cannot be used: {error}.") from error
     except asyncssh.ConfigParseError as error:
         raise UsageError(f"The SSH configuration cannot be read: {error}.") from error
     except socket.gaierror as error:
@@ -289,8 +303,6 @@ async def connect(options: SshOptions) -> SshConnection:
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise ConnectError(f"{host} cannot be reached: {reason}.") from error
-    fastpath.tune(connection)
-    return SshConnection(connection, host)
 
 
 def _arguments(options: SshOptions) -> dict[str, Any]:
@@ -315,16 +327,12 @@ def _arguments(options: SshOptions) -> dict[str, Any]:
             arguments[name] = value
     if options.identity is not None:
         arguments["client_keys"] = [str(options.identity)]
+    if options.own_key:
+        arguments["agent_path"] = None
     configured = asyncssh.SSHClientConnectionOptions(host=options.host, **arguments)
     if configured.encryption_algs == asyncssh.SSHClientConnectionOptions(config=None).encryption_algs:
         arguments["encryption_algs"] = _CIPHERS
-    # Read here, not by asyncssh: it trusts every host when a file is named "none", and leaves out the system's file.
-    files = (
-        *cast(list[str], configured.config.get("UserKnownHostsFile", list(_KNOWN_HOSTS))),
-        *cast(list[str], configured.config.get("GlobalKnownHostsFile", list(_SYSTEM_KNOWN_HOSTS))),
-    )
-    texts = [path.read_text() for name in files if (path := Path(name).expanduser()).is_file()]
-    arguments["known_hosts"] = asyncssh.import_known_hosts("\n".join(texts))
+    arguments["known_hosts"] = host_keys(configured, options.pins).argument
     return arguments
 
 
@@ -337,10 +345,61 @@ def _config_files(options: SshOptions) -> list[str]:
     return [str(path) for path in files if path.is_file() and os.access(path, os.R_OK)]
 
 
-def _host_key_problem(host: str, reason: str) -> str:
+def _host_key_problem(options: SshOptions, reason: str) -> str:
+    host = options.host
     if "revoked" in reason.lower():
         return f"The host key of {host} is marked as revoked in known_hosts: do not connect to it."
+    if known_keys(options).pinned:
+        return (
+            f"The host key of {host} is not the one that is pinned in {options.pins}: find out why it has changed; "
+            f"when that is right, remove its line there, and run 'zfsync key setup' again."
+        )
     return (
         f"The host key of {host} is not the one in known_hosts, or none is there for it: if you have not connected "
         f"before, run 'ssh {host}' once and check the fingerprint; if you have, find out why the key has changed."
     )
+
+
+def _login_problem(options: SshOptions) -> str:
+    who = f"{options.user}@{options.host}" if options.user else options.host
+    if options.own_key:
+        return (
+            f"{who} refused the job's key {options.identity}: put its line into the account's authorized_keys there, "
+            f"which 'zfsync key setup' prints, or does with --install."
+        )
+    return (
+        f"{who} refused every key that was offered: put the public key into the account's authorized_keys there, "
+        f"load the private key into ssh-agent, or name it with --identity."
+    )
+
+
+# ---- the host's key, before it is trusted ----------------------------------------------------------------------------
+
+HOST_KEY_KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+
+
+def known_keys(options: SshOptions) -> HostKeys:
+    """What is known of the host's key; nothing is connected to."""
+    import asyncssh
+
+    with _told(options):
+        arguments = _arguments(options)
+        return host_keys(asyncssh.SSHClientConnectionOptions(host=options.host, **arguments), options.pins)
+
+
+async def fetch_host_key(options: SshOptions, kinds: Sequence[str] = HOST_KEY_KINDS) -> str:
+    """The key that the host shows, of the first of ``kinds`` that it has. Nobody has checked it."""
+    import asyncssh
+
+    names = [name for kind in kinds for name in (("rsa-sha2-512", "rsa-sha2-256") if kind == "ssh-rsa" else (kind,))]
+    with _told(options):
+        async with asyncio.timeout(CONNECT_SECONDS):
+            key = await asyncssh.get_server_host_key(
+                options.host,
+                () if options.port is None else options.port,
+                config=_config_files(options),
+                server_host_key_algs=names,
+            )
+    if key is None:
+        raise ConnectError(f"{options.host} shows no host key.")
+    return plain(key)

@@ -19,18 +19,13 @@ from .decision import newest_common
 from .endpoint import Endpoint
 from .entry import EVERYTHING, Entry
 from .errors import (
-    EXIT_INTERRUPTED,
-    EXIT_OK,
     AgentError,
     ConnectError,
-    DatasetError,
     RemoteProtocolError,
     ZfsError,
-    ZfsyncError,
 )
 from .events import (
     Connected,
-    Ended,
     Finished,
     Notice,
     Observer,
@@ -40,11 +35,11 @@ from .events import (
     Progress,
     SendEnded,
     SendStarted,
-    Started,
     Status,
 )
 from .messages import Digest, Result
 from .source import no_such_source
+from .telling import told
 from .verification import Verification
 
 PROGRESS_SECONDS = 0.2
@@ -102,23 +97,14 @@ class Verify:
 
     async def run(self) -> int:
         """Do all of it; the exit code, which is that of a failed dataset for a difference."""
-        started = time.monotonic()
-        self._observe(Started(*self._names, False))
-        code, message = ZfsyncError.exit_code, ""
-        try:
-            await self._run()
-            well = all(outcome.status in (Status.EQUAL, Status.NO_SNAPSHOTS) for outcome in self._outcomes)
-            code = EXIT_OK if well else DatasetError.exit_code
-        except ZfsyncError as error:
-            code, message = error.exit_code, str(error)
-            raise
-        except asyncio.CancelledError:
-            code = EXIT_INTERRUPTED
-            raise
-        finally:
-            await asyncio.gather(*(end.close() for end in self._ends))
-            self._observe(Ended.of(self._outcomes, time.monotonic() - started, code, message))
-        return code
+        with told(self._observe, self._names, lambda: self._outcomes) as job:
+            try:
+                await self._run()
+                equal = (Status.EQUAL, Status.NO_SNAPSHOTS)
+                job.ends(well=all(outcome.status in equal for outcome in self._outcomes))
+            finally:
+                await asyncio.gather(*(end.close() for end in self._ends))
+        return job.code
 
     async def _run(self) -> None:
         if self._options.sample:

@@ -26,7 +26,7 @@ from zfsync_ssh.source import AgentSource, LocalSource, Source
 
 def zfs_command(state: State) -> tuple[str, ...]:
     """What runs the fake `zfs` of one machine."""
-    return (sys.executable, fakezfs.__file__, state.path)
+    return fakezfs.command(state.path)
 
 
 @dataclass

@@ -105,11 +105,11 @@ SNAPSHOTS = (Snapshot("1", 11, 1), Snapshot("2", 22, 2), Snapshot("3", 33, 3))
 
 def fake_stream(to: Snapshot, base: int = 0, length: int = 1000) -> bytes:
     """What the fake `zfs send` would write."""
-    import json
+    import marshal
 
     head = {"name": "src/tree", "kind": "filesystem", "to": [to.name, to.guid, to.createtxg, length], "base": base,
             "offset": 0, "length": length}  # fmt: skip
-    line = json.dumps(head).encode()
+    line = marshal.dumps(head, 2)
     return b"FAKEZFS1%08d" % len(line) + line + content(to.guid, length)
 
 

@@ -53,7 +53,7 @@ class Running:
     @property
     def is_zfs(self) -> bool:
         """Whether it is a fake zfs, or the script that is about to become one."""
-        return any(word.endswith(("fakezfs.py", "/zfs")) for word in self.argv)
+        return any(word.endswith(("fakezfs.main()", "/zfs")) for word in self.argv)
 
     def receives(self, dataset: str = "") -> bool:
         """Whether it is the `zfs receive` of ``dataset``, or of any."""

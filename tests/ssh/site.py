@@ -342,7 +342,7 @@ class Site:
 
 def zfs_script(state: State) -> str:
     """A line of shell that is the fake `zfs` of one machine. -I -S: it needs no more, and starts twice as fast."""
-    return f'exec {shlex.join([sys.executable, "-I", "-S", fakezfs.__file__, state.path])} "$@"'
+    return f'exec {shlex.join(fakezfs.command(state.path))} "$@"'
 
 
 def login_shell(shell: str, before: str = "") -> str:
