@@ -319,7 +319,7 @@ class Agent:
             self._conversation, tree.beat, sending.kill
         ) as heart:
             for chunk in sending:
-                self._send(Output(chunk))
+                self._conversation.send_output(chunk)
                 heart.length = length = length + len(chunk)
         broken = filters.complaint(sending.filtered, stream.filter) if sending.filtered else ""
         if broken:  # first, since `zfs send` cannot end well either then
