@@ -26,6 +26,7 @@ from .messages import (
     Bye,
     CleanBuffer,
     Close,
+    Data,
     Failure,
     Hello,
     Listed,
@@ -42,7 +43,7 @@ from .messages import (
     Send,
 )
 from .messages import Inventory as InventoryMessage
-from .protocol import Connection
+from .protocol import HEADER, Connection
 from .reading import MAX_BATCH_ENTRIES
 from .tree import BOUND
 from .zfs import batches
@@ -82,7 +83,7 @@ class AgentClient:
         greeting = bootstrap.Greeting(nonce)
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                rest = await self._skip_noise(greeting)
+                rest = await skip_noise(self.channel, greeting, self.host)
                 if rest:
                     self._connection.receive(rest)
                 self._tasks.append(asyncio.create_task(self._listen()))
@@ -116,6 +117,12 @@ class AgentClient:
         """Send a message that has no answer of its own: Data, End, Abort."""
         if self._error is None:
             self._write(message)
+
+    def tell_data(self, frame: memoryview) -> None:
+        """Send a `Data`: ``frame`` is its payload, with room for the header in front. It may be used again at once."""
+        if self._error is None:
+            frame[: HEADER.size] = self._connection.send_header(Data, len(frame) - HEADER.size)
+            self.channel.write(frame)
 
     @property
     def error(self) -> AgentError | None:
@@ -260,20 +267,6 @@ class AgentClient:
     def _write(self, message: Message) -> None:
         self.channel.write(self._connection.send(message))
 
-    async def _skip_noise(self, greeting: bootstrap.Greeting) -> bytes:
-        while True:
-            data = await self.channel.read()
-            if not data:
-                await self.channel.wait_ended()
-                why = bootstrap.explain_exit(self.channel.exit_status, self.channel.stderr or greeting.noise)
-                raise AgentError(f"The agent cannot be started on {self.host}: {why}.")
-            try:
-                rest = greeting.feed(data)
-            except AgentError as error:
-                raise AgentError(f"The agent cannot be started on {self.host}: {error}.") from error
-            if rest is not None:
-                return rest
-
     async def _listen(self) -> None:
         """Hand every message to whoever waits for it, until the channel's end."""
         try:
@@ -330,6 +323,22 @@ class AgentClient:
             if self._error is None and not self.channel.paused and self._connection.pings < 2:
                 self._pings += 1
                 self._write(Ping(self._pings))
+
+
+async def skip_noise(channel: Channel, greeting: bootstrap.Greeting, host: Host) -> bytes:
+    """Read until what was sent to ``host`` has started there; what follows its greeting. `AgentError` otherwise."""
+    while True:
+        data = await channel.read()
+        if not data:
+            await channel.wait_ended()
+            why = bootstrap.explain_exit(channel.exit_status, channel.stderr or greeting.noise)
+            raise AgentError(f"The agent cannot be started on {host}: {why}.")
+        try:
+            rest = greeting.feed(data)
+        except AgentError as error:
+            raise AgentError(f"The agent cannot be started on {host}: {error}.") from error
+        if rest is not None:
+            return rest
 
 
 def _cannot_list(host: Host, root: str, answer: Listed) -> str:

@@ -45,7 +45,10 @@ MODULES = (
     "reading",
     "remote_agent",
 )
-"""The ★ modules, each after those that it imports."""
+"""The ★ modules that are the agent, each after those that it imports."""
+
+INSTALLER = ("authorized",)
+"""Those that `zfsync key setup --install` sends."""
 
 PYTHONS = (
     "python3",
@@ -94,7 +97,7 @@ class Shipped:
         name = module.__name__
         exec(compile(modules[name], name.replace(".", "/") + ".py", "exec"), module.__dict__)
 sys.meta_path.insert(0, Shipped())
-from zfsync_ssh.remote_agent import main
+from zfsync_ssh.%s import main
 sys.exit(main(h[2].decode()))
 """
 
@@ -110,16 +113,19 @@ def command(pythons: Sequence[str] = PYTHONS) -> str:
 
 
 @cache
-def _packed() -> bytes:
+def _packed(names: tuple[str, ...]) -> bytes:
     package = Path(__file__).parent
     modules = {"zfsync_ssh": (package / "__init__.py").read_text(encoding="utf-8")}
-    modules |= {f"zfsync_ssh.{name}": (package / f"{name}.py").read_text(encoding="utf-8") for name in MODULES}
-    return zlib.compress(f"modules = {modules!r}\n{_SECOND_STAGE}".encode())
+    modules |= {f"zfsync_ssh.{name}": (package / f"{name}.py").read_text(encoding="utf-8") for name in names}
+    return zlib.compress(f"modules = {modules!r}\n{_SECOND_STAGE % names[-1]}".encode())
 
 
-def payload(nonce: str) -> bytes:
-    """What the agent's python reads first: a header line with the length of what follows, and that."""
-    packed = _packed()
+def payload(nonce: str, modules: tuple[str, ...] = MODULES) -> bytes:
+    """What the python there reads first: a header line with the length of what follows, and that.
+
+    The last of ``modules`` has what is run.
+    """
+    packed = _packed(modules)
     return b"zfsync-agent %d %s\n" % (len(packed), nonce.encode("ascii")) + packed
 
 

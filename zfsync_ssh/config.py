@@ -36,6 +36,7 @@ from .config_values import (
 )
 from .dataset import child_of
 from .errors import UsageError
+from .keys import own_config
 from .location import Location, Way
 from .retention import Keep
 from .schedule import Schedule
@@ -112,9 +113,7 @@ class Config:
 
 def config_paths(home: Path | None = None) -> tuple[Path, ...]:
     """Where the configuration may be; the first that is there is the one."""
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    own = Path(base) if base.startswith("/") else (home or Path.home()) / ".config"
-    return own / "zfsync/zfsync.toml", Path("/etc/zfsync/zfsync.toml")
+    return own_config(home) / "zfsync.toml", Path("/etc/zfsync/zfsync.toml")
 
 
 def load(path: Path | None = None) -> Config:
@@ -183,9 +182,16 @@ def job_of(values: Mapping[str, object]) -> Job:
 # ---- one job ---------------------------------------------------------------------------------------------------------
 
 
+def name_problem(name: str) -> str:
+    """Why this cannot be the name of a job; empty when it can."""
+    fits = _JOB_NAME.fullmatch(name) and len(name) <= MAX_NAME_CHARS
+    return "" if fits else f"a job's name is of letters, digits and _ . -, at most {MAX_NAME_CHARS}"
+
+
 def _job(name: str, table: Table, section: Table) -> Job | None:
-    if not _JOB_NAME.fullmatch(name) or len(name) > MAX_NAME_CHARS:
-        section.problem(name, f"a job's name is of letters, digits and _ . -, at most {MAX_NAME_CHARS}")
+    problem = name_problem(name)
+    if problem:
+        section.problem(name, problem)
     source = table.required("source", as_place)
     targets = table.required("target", as_places)
     at_least = table.take("keep-at-least", as_count(0, 10**6), 0)
@@ -202,6 +208,7 @@ def _job(name: str, table: Table, section: Table) -> Job | None:
         table.take("ssh-config", as_path, None),
         table.take("remote-python", as_text, None),
         table.take("sudo", as_flag, False),
+        name,
     )
     timing = Timing(
         table.take("schedule", as_schedule, None),

@@ -50,8 +50,8 @@ channels = 4
 #inherit-encryption-root = true
 #buffer = "pool/web.zfsyncbuffer"
 
-# The way there. Without these, ssh's own configuration counts.
-identity = "~/.ssh/zfsync_web"
+# The way there. Without these, ssh's own configuration counts, and the key that 'zfsync key setup' made for the job.
+#identity = "~/.ssh/zfsync_web"
 #port = 22
 #ssh-config = "~/.ssh/config"
 #remote-python = "/usr/local/bin/python3"

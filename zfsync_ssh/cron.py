@@ -223,7 +223,7 @@ class _JobRun:
     def _patience(self, error: ZfsyncError) -> float:
         """For how many seconds it is worth trying again after such an error."""
         if isinstance(error, ConnectError):
-            return self._job.timing.retry_for.total_seconds()
+            return self._job.timing.retry_for.total_seconds() if error.may_pass else 0.0
         if isinstance(error, LockedError):
             return self._job.timing.wait.total_seconds()
         return 0.0

@@ -6,7 +6,9 @@
     ├── UsageError            2   the command line or the configuration is wrong
     ├── DatasetError          3   one dataset failed; the others go on
     ├── LockedError           4   another run is at work on the same target
-    ├── ConnectError          5   the host cannot be reached, trusted or logged in to
+    ├── ConnectError          5   the host cannot be reached, or the connection was lost: that may pass
+    │   ├── HostKeyError      5   the host is not known by the key that it shows
+    │   └── LoginError        5   the host does not let us in
     ├── AgentError            6   the agent cannot be started, or has gone
     │   └── ProtocolError     6   a message that the protocol does not allow
     │       ├── LocalProtocolError    ... sent by our own side: a defect here
@@ -66,6 +68,20 @@ class ConnectError(ZfsyncError):
     """No authenticated, trusted SSH connection could be made, or the one there was has gone."""
 
     exit_code = 5
+    may_pass = True
+    """Whether it is worth trying again after a while."""
+
+
+class HostKeyError(ConnectError):
+    """The host's key is not the one that is known, or none is known for it."""
+
+    may_pass = False
+
+
+class LoginError(ConnectError):
+    """The host does not take the user's keys, or they cannot be read."""
+
+    may_pass = False
 
 
 class AgentError(ZfsyncError):

@@ -29,6 +29,8 @@ class Way:
     ssh_config: Path | None = None
     remote_python: str | None = None
     sudo: bool = False
+    job: str = ""
+    """The job whose own key is used, where it has one and ``identity`` names no other."""
 
 
 def parse_location(text: str) -> Location:

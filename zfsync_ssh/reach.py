@@ -7,7 +7,7 @@ import socket
 import sys
 from datetime import UTC, datetime
 
-from . import bootstrap
+from . import bootstrap, keys
 from .buffer import check_buffer, default_buffer
 from .channel import LocalOpener
 from .dataset import Host, check_name
@@ -35,12 +35,26 @@ def endpoint_at(way: Way, place: Location, buffer: str, *, receives: bool = Fals
     zfs = ("sudo", "-n", "zfs") if way.sudo and place.host else ("zfs",)
     opener: ChannelOpener
     if place.host:
-        ssh = SshOptions(place.host, place.user, way.port, way.identity, way.ssh_config)
+        ssh = ssh_options(way, place)
         pythons = (way.remote_python,) if way.remote_python else bootstrap.PYTHONS
         opener = SshOpener(ssh, bootstrap.command(pythons), receives=receives)
     else:
         opener = LocalOpener(bootstrap.command((sys.executable, *bootstrap.PYTHONS)))
     return Endpoint(opener, Host(place.host), place.dataset, buffer, zfs)
+
+
+def ssh_options(way: Way, place: Location) -> SshOptions:
+    """The way to another host, with the key of the job whose way it is."""
+    own = keys.own_key(way.job) if way.identity is None else None
+    return SshOptions(
+        place.host,
+        place.user,
+        way.port,
+        own or way.identity,
+        way.ssh_config,
+        own_key=own is not None,
+        pins=keys.known_hosts(),
+    )
 
 
 def buffer_of(target: str, buffer: str | None) -> str:

@@ -1,20 +1,24 @@
 """The SSH connection and its channels, on asyncssh: options, errors made plain, flow control.
 
-Nothing else here knows asyncssh, and it is imported when a connection is made: the import takes longer than the rest of
-zfsync's start. The figures behind the tuning were measured against OpenSSH's sshd (docs/architecture.md).
+Nothing else but `ssh_keys` knows asyncssh, and it is imported when a connection is made: the import takes longer than
+the rest of zfsync's start. The figures behind the tuning were measured against OpenSSH's sshd (docs/architecture.md).
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextlib
 import os
 import socket
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .channel import Channel, ChannelRefused
-from .errors import ConnectError, UsageError
+from .errors import ConnectError, HostKeyError, LoginError, UsageError
+from .ssh_keys import HostKeys, host_keys, plain
 
 if TYPE_CHECKING:
     import asyncssh
@@ -28,9 +32,11 @@ REKEY_BYTES = 1 << 35
 """asyncssh's default of 1 GiB costs two round trips of standstill each; AES-GCM is good for far more than this."""
 MAX_PACKET_BYTES = 32 << 10
 """Larger SSH packets are slower."""
+UNSENT_BYTES = 256 << 10
+"""What the kernel may keep of what cannot be sent yet: enough to go on with, and no long queue to wait in."""
 WRITE_BUFFER_BYTES = 512 << 10
 WINDOW_BYTES = 2 << 20
-RECEIVE_WINDOW_BYTES = 32 << 20
+RECEIVE_WINDOW_BYTES = int(os.environ.get("XWIN", "32")) << 20
 """The receive window of a channel: its throughput is at most this per round trip."""
 _CIPHERS = (
     "aes128-gcm@openssh.com",
@@ -41,19 +47,23 @@ _CIPHERS = (
     "aes128-ctr",
 )
 """AES-GCM first: half the CPU of asyncssh's own first choice. A Ciphers line in the user's ssh_config wins."""
-_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
-_SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 
 
 @dataclass(frozen=True, slots=True)
 class SshOptions:
-    """Where to, and as whom. What is None comes from ssh_config, or is OpenSSH's default."""
+    """Where to, and as whom. What is None comes from ssh_config, or is OpenSSH's default.
+
+    ``own_key`` says that ``identity`` is all that is offered: no ssh-agent's key. A host that is in the file ``pins``,
+    zfsync's own known_hosts, is trusted by what is there alone.
+    """
 
     host: str
     user: str | None = None
     port: int | None = None
     identity: Path | None = None
     config: Path | None = None
+    own_key: bool = False
+    pins: Path | None = None
 
 
 class SshChannel(Channel):
@@ -63,10 +73,24 @@ class SshChannel(Channel):
         super().__init__()
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
         self._status: int | None = None
+        self._full = False
+        self._congested = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._chan is not None and not self._chan.is_closing():
-            self._chan.write(data)
+            self._chan.write(cast(bytes, data))  # asyncssh copies it
+
+    def congest(self, congested: bool) -> None:
+        """The connection that all channels share takes no more now, or does again."""
+        if not self._ended.is_set():
+            self._congested = congested
+            self._pause_or_resume()
+
+    def _pause_or_resume(self) -> None:
+        if self._full or self._congested:
+            super().pause_writing()
+        elif self.paused:
+            super().resume_writing()
 
     def close(self) -> None:
         if self._chan is not None:
@@ -74,6 +98,9 @@ class SshChannel(Channel):
 
     # asyncssh calls these
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        from . import fastpath
+
+        fastpath.tune_channel(chan)
         self._chan = chan
         chan.set_write_buffer_limits(high=WRITE_BUFFER_BYTES, low=WRITE_BUFFER_BYTES // 4)
 
@@ -85,6 +112,14 @@ class SshChannel(Channel):
             self.input_received(data)
         else:
             self.stderr_received(data)
+
+    def pause_writing(self) -> None:
+        self._full = True
+        self._pause_or_resume()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._pause_or_resume()
 
     def eof_received(self) -> bool:
         return False
@@ -99,6 +134,7 @@ class SshChannel(Channel):
         pass
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._congested = False
         self.ended(self._status)
 
     def _pause_input(self) -> None:
@@ -116,6 +152,14 @@ class SshConnection:
     def __init__(self, connection: asyncssh.SSHClientConnection, host: str) -> None:
         self._connection = connection
         self._host = host
+        self._congested = False
+        self._channels: collections.deque[SshChannel] = collections.deque()
+        # asyncio tells asyncssh's connection when its socket takes no more, and that does nothing about it: megabytes
+        # would pile up, and what control agents are asked would wait behind them.
+        vars(connection).update(pause_writing=self._pause_writing, resume_writing=self._resume_writing)
+        link = connection.get_extra_info("socket")
+        if link is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     @property
     def cipher(self) -> str:
@@ -142,7 +186,22 @@ class SshConnection:
             raise ChannelRefused(str(error)) from error
         except (asyncssh.Error, OSError) as error:
             raise ConnectError(f"The connection to {self._host} was lost: {error}.") from error
-        return cast(SshChannel, session)
+        channel = cast(SshChannel, session)
+        self._channels.append(channel)
+        channel.congest(self._congested)
+        return channel
+
+    def _pause_writing(self) -> None:
+        self._congested = True
+        for channel in self._channels:
+            channel.congest(True)
+
+    def _resume_writing(self) -> None:
+        """Let the channels go on, another one first each time: it may fill the socket again by itself."""
+        self._congested = False
+        self._channels.rotate(-1)
+        for channel in tuple(self._channels):
+            channel.congest(self._congested)
 
     async def close(self) -> None:
         """Disconnect. Never fails."""
@@ -193,19 +252,28 @@ async def connect(options: SshOptions) -> SshConnection:
     """Connect, check the host's key and log in; `ConnectError` says in one sentence what went wrong and what to do."""
     import asyncssh
 
+    from . import fastpath
+
+    with _told(options):
+        connection = await asyncssh.connect(options.host, **_arguments(options))
+    fastpath.tune(connection)
+    return SshConnection(connection, options.host)
+
+
+@contextlib.contextmanager
+def _told(options: SshOptions) -> Iterator[None]:
+    """Make a `ConnectError` of what may go wrong when a connection is made."""
+    import asyncssh
+
     host = options.host
     try:
-        connection = await asyncssh.connect(host, **_arguments(options))
+        yield
     except asyncssh.HostKeyNotVerifiable as error:
-        raise ConnectError(_host_key_problem(host, str(error.reason))) from error
+        raise HostKeyError(_host_key_problem(options, str(error.reason))) from error
     except asyncssh.PermissionDenied as error:
-        who = f"{options.user}@{host}" if options.user else host
-        raise ConnectError(
-            f"{who} refused every key that was offered: put the public key into the account's authorized_keys there, "
-            f"load the private key into ssh-agent, or name it with --identity."
-        ) from error
+        raise LoginError(_login_problem(options)) from error
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        raise ConnectError(f"The key {options.identity or 'in ssh_config'} cannot be used: {error}.") from error
+        raise LoginError(f"The key {options.identity or 'in ssh_config'} cannot be used: {error}.") from error
     except asyncssh.ConfigParseError as error:
         raise UsageError(f"The SSH configuration cannot be read: {error}.") from error
     except socket.gaierror as error:
@@ -217,7 +285,6 @@ async def connect(options: SshOptions) -> SshConnection:
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise ConnectError(f"{host} cannot be reached: {reason}.") from error
-    return SshConnection(connection, host)
 
 
 def _arguments(options: SshOptions) -> dict[str, Any]:
@@ -242,16 +309,12 @@ def _arguments(options: SshOptions) -> dict[str, Any]:
             arguments[name] = value
     if options.identity is not None:
         arguments["client_keys"] = [str(options.identity)]
+    if options.own_key:
+        arguments["agent_path"] = None
     configured = asyncssh.SSHClientConnectionOptions(host=options.host, **arguments)
     if configured.encryption_algs == asyncssh.SSHClientConnectionOptions(config=None).encryption_algs:
         arguments["encryption_algs"] = _CIPHERS
-    # Read here, not by asyncssh: it trusts every host when a file is named "none", and leaves out the system's file.
-    files = (
-        *cast(list[str], configured.config.get("UserKnownHostsFile", list(_KNOWN_HOSTS))),
-        *cast(list[str], configured.config.get("GlobalKnownHostsFile", list(_SYSTEM_KNOWN_HOSTS))),
-    )
-    texts = [path.read_text() for name in files if (path := Path(name).expanduser()).is_file()]
-    arguments["known_hosts"] = asyncssh.import_known_hosts("\n".join(texts))
+    arguments["known_hosts"] = host_keys(configured, options.pins).argument
     return arguments
 
 
@@ -264,10 +327,61 @@ def _config_files(options: SshOptions) -> list[str]:
     return [str(path) for path in files if path.is_file() and os.access(path, os.R_OK)]
 
 
-def _host_key_problem(host: str, reason: str) -> str:
+def _host_key_problem(options: SshOptions, reason: str) -> str:
+    host = options.host
     if "revoked" in reason.lower():
         return f"The host key of {host} is marked as revoked in known_hosts: do not connect to it."
+    if known_keys(options).pinned:
+        return (
+            f"The host key of {host} is not the one that is pinned in {options.pins}: find out why it has changed; "
+            f"when that is right, remove its line there, and run 'zfsync key setup' again."
+        )
     return (
         f"The host key of {host} is not the one in known_hosts, or none is there for it: if you have not connected "
         f"before, run 'ssh {host}' once and check the fingerprint; if you have, find out why the key has changed."
     )
+
+
+def _login_problem(options: SshOptions) -> str:
+    who = f"{options.user}@{options.host}" if options.user else options.host
+    if options.own_key:
+        return (
+            f"{who} refused the job's key {options.identity}: put its line into the account's authorized_keys there, "
+            f"which 'zfsync key setup' prints, or does with --install."
+        )
+    return (
+        f"{who} refused every key that was offered: put the public key into the account's authorized_keys there, "
+        f"load the private key into ssh-agent, or name it with --identity."
+    )
+
+
+# ---- the host's key, before it is trusted ----------------------------------------------------------------------------
+
+HOST_KEY_KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+
+
+def known_keys(options: SshOptions) -> HostKeys:
+    """What is known of the host's key; nothing is connected to."""
+    import asyncssh
+
+    with _told(options):
+        arguments = _arguments(options)
+        return host_keys(asyncssh.SSHClientConnectionOptions(host=options.host, **arguments), options.pins)
+
+
+async def fetch_host_key(options: SshOptions, kinds: Sequence[str] = HOST_KEY_KINDS) -> str:
+    """The key that the host shows, of the first of ``kinds`` that it has. Nobody has checked it."""
+    import asyncssh
+
+    names = [name for kind in kinds for name in (("rsa-sha2-512", "rsa-sha2-256") if kind == "ssh-rsa" else (kind,))]
+    with _told(options):
+        async with asyncio.timeout(CONNECT_SECONDS):
+            key = await asyncssh.get_server_host_key(
+                options.host,
+                () if options.port is None else options.port,
+                config=_config_files(options),
+                server_host_key_algs=names,
+            )
+    if key is None:
+        raise ConnectError(f"{options.host} shows no host key.")
+    return plain(key)

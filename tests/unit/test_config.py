@@ -13,7 +13,7 @@ from zfsync_ssh.config import MAX_NAME_CHARS, Config, Job, config_paths, job_of,
 from zfsync_ssh.config_example import example
 from zfsync_ssh.config_values import ConfigError
 from zfsync_ssh.errors import UsageError
-from zfsync_ssh.location import Location
+from zfsync_ssh.location import Location, Way
 from zfsync_ssh.retention import Class
 from zfsync_ssh.selection import Selection
 
@@ -40,7 +40,8 @@ def problems(text: str) -> list[str]:
 
 
 def test_the_least_that_a_job_can_be() -> None:
-    assert job() == Job("web", Location(None, "", "tank/web"), (Location(None, "backup", "pool/web"),))
+    targets = (Location(None, "backup", "pool/web"),)
+    assert job() == Job("web", Location(None, "", "tank/web"), targets, connection=Way(job="web"))
     assert read("").jobs == {}
 
 

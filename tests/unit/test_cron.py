@@ -12,7 +12,7 @@ import pytest
 from zfsync_ssh.config import Hooks, Job, Retention, Timing
 from zfsync_ssh.cron import Report, Surroundings, run_job
 from zfsync_ssh.dataset import Snapshot
-from zfsync_ssh.errors import AgentError, ConnectError, LockedError, ZfsError
+from zfsync_ssh.errors import AgentError, ConnectError, HostKeyError, LockedError, LoginError, ZfsError
 from zfsync_ssh.history import History
 from zfsync_ssh.joblog import JobLog
 from zfsync_ssh.jobsteps import Brought, Pruned, Pushed, Rule, SourceState
@@ -252,7 +252,13 @@ async def test_it_is_given_up_when_the_time_is_over(fakes: Fakes, around: Surrou
 
 
 async def test_what_would_fail_again_is_not_tried_again(fakes: Fakes, around: Surroundings) -> None:
-    for error in (AgentError("There is no python."), ZfsError("The pool is gone."), LockedError("Another is at work.")):
+    for error in (
+        AgentError("There is no python."),
+        ZfsError("The pool is gone."),
+        LockedError("Another is at work."),
+        HostKeyError("The host key of backup has changed."),
+        LoginError("backup refused the key."),
+    ):
         fakes.wrong, fakes.done = {f"push {ONE}": [error]}, []
         report = await run_job(retrying(retry_for=timedelta(minutes=5)), fakes, around)
         assert (report.exit_code, fakes.done.count(f"push {ONE}")) == (error.exit_code, 1)

@@ -9,26 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from zfsync_ssh.bootstrap import MODULES
+from zfsync_ssh.bootstrap import INSTALLER, MODULES
 
 PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 
 ROWS = (
     ("", "errors", "events", "concurrency", "units"),  # "" is the package itself, for its version
     ("dataset", "resume", "holds", "throttle", "entry", "toml_lines", "config_example"),
-    ("location", "buffer", "decision", "schedule", "history"),
-    ("messages", "selection", "blame", "verification", "crontab", "systemd", "retention", "item"),
-    ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps"),
+    ("location", "buffer", "decision", "schedule", "history", "authorized", "floor"),
+    ("ssh_lines", "messages", "selection", "blame", "verification", "crontab", "systemd", "retention", "item"),
+    ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps", "keys", "ssh_keys"),
     ("policy", "prune", "divergence", "metrics"),
-    ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog"),
+    ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog", "delegation"),
     ("driver", "filters", "origins", "dispatch"),
     ("tree", "conversation", "plan", "telling"),
-    ("operations", "receiving", "compression", "preflight", "planfile", "access"),
-    ("reading", "transfer"),
+    ("operations", "receiving", "compression", "preflight", "planfile", "access", "bounds"),
+    ("reading", "transfer", "verbs", "streamhead"),
     ("config",),
     ("hooks",),
     ("cron",),
-    ("remote_agent", "channel", "advice", "ledger"),
+    ("remote_agent", "channel", "fastpath", "advice", "ledger"),
     ("bootstrap", "transport", "confinement"),
     ("agent", "serve"),
     ("endpoint", "sending"),
@@ -37,14 +37,14 @@ ROWS = (
     ("preparation",),
     ("aftermath",),
     ("orchestrator", "jobs", "reach"),
-    ("zfssteps", "survey"),
+    ("zfssteps", "survey", "keysetup"),
     ("console.text",),
     ("console.live", "console.ndjson", "console.plain", "console.standing"),
     ("console",),
     ("cli.wiring",),
     ("cli.options",),
     ("cli.replicate", "cli.compare", "cli.cleanbuffer", "cli.holds", "cli.verify", "cli.config", "cli.serve"),
-    ("cli.status",),
+    ("cli.status", "cli.key"),
     ("cli.cron_run",),
     ("cli.cron",),
     ("cli",),
@@ -101,13 +101,21 @@ def test_the_test_sees_imports() -> None:
 # ---- what is shipped -------------------------------------------------------------------------------------------------
 
 
+SHIPPED = ("", *MODULES, *INSTALLER)
+
+
+@pytest.mark.parametrize("module", INSTALLER)
+def test_a_module_of_the_installer_imports_none_of_the_agent(module: str) -> None:
+    assert imports(module) <= {*INSTALLER[: INSTALLER.index(module)]}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_shipped_module_imports_only_what_was_shipped_before_it(module: str) -> None:
     before = {"", *MODULES[: MODULES.index(module)]}
     assert imports(module) <= before
 
 
-@pytest.mark.parametrize("module", ["", *MODULES])
+@pytest.mark.parametrize("module", SHIPPED)
 def test_a_shipped_module_needs_only_the_standard_library(module: str) -> None:
     for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -116,13 +124,13 @@ def test_a_shipped_module_needs_only_the_standard_library(module: str) -> None:
             assert (node.module or "").split(".")[0] in sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("module", ["", *MODULES])
+@pytest.mark.parametrize("module", SHIPPED)
 def test_a_shipped_module_is_python_3_8(module: str) -> None:
     ast.parse(SOURCES[module].read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
 def test_the_shipped_modules_use_nothing_that_came_after_python_3_8() -> None:
-    files = [str(SOURCES[module]) for module in ("", *MODULES)]
+    files = [str(SOURCES[module]) for module in SHIPPED]
     vermin = [sys.executable, "-c", "from vermin.main import main; main()"]  # it has no __main__
     command = [*vermin, "-t=3.8-", "--eval-annotations", "--no-tips", "--processes=1", *files]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -131,6 +139,6 @@ def test_the_shipped_modules_use_nothing_that_came_after_python_3_8() -> None:
 
 
 def test_every_shipped_module_says_that_it_is() -> None:
-    for module in MODULES:
+    for module in (*MODULES, *INSTALLER):
         docstring = ast.get_docstring(ast.parse(SOURCES[module].read_text(encoding="utf-8"))) or ""
         assert "Also shipped to the far end" in docstring, module
