@@ -50,7 +50,7 @@ def _cases(options: argparse.Namespace) -> dict[str, Callable[[Rig], Iterable[Re
             for case, who in ((cases.changed, (ZFSYNC, PIPE)), (cases.first, (ZFSYNC, WAITING, PIPE)))
             for n in options.datasets
         ),
-        "inventory": lambda rig: [cases.inventory(rig, rounds)],
+        "inventory": lambda rig: (cases.inventory(rig, rounds, *size) for size in cases.MANY),
         "first-byte": lambda rig: [cases.first_byte(rig, rounds)],
         "large": lambda rig: large.one_large(rig, options.mebibytes, rounds),
         "several": lambda rig: large.several_large(

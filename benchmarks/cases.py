@@ -11,8 +11,8 @@ from .rig import Rig
 from .rounds import Entry, Names, Result, compete, say
 
 SNAPSHOTS = 20
-MANY = (500, 200)
-"""Datasets, and snapshots of each: 100,000."""
+MANY = ((1000, 20), (500, 200))
+"""Datasets, and snapshots of each."""
 
 
 def unchanged(rig: Rig, size: int, who: Sequence[Contestant], rounds: int, few: dict[str, int]) -> Result:
@@ -74,11 +74,11 @@ def first(
     return result
 
 
-def inventory(rig: Rig, rounds: int) -> Result:
-    """100,000 snapshots at each end, of which nothing has changed, against the two listings alone."""
-    datasets, snapshots = MANY
+def inventory(rig: Rig, rounds: int, datasets: int, snapshots: int) -> Result:
+    """Very many snapshots at each end, of which nothing has changed, against the two listings alone."""
     count = datasets * snapshots
-    result = Result("inventory", "nothing changed, until the plan is made", {"snapshots": count, "datasets": datasets})
+    about = "nothing changed, until the plan is made"
+    result = Result("inventory", about, {"snapshots": count, "datasets": datasets})
     disk_here, disk_there = rig.sender.disks[1], rig.receiver.disks[1]
     rig.sender.run(["zpool", "create", "-O", "compression=lz4", "many", disk_here])
     rig.make_tree("many/tree", datasets - 1, snapshots)
