@@ -86,10 +86,14 @@ class AgentClient:
 
     # -- the conversation --
 
-    async def start(self) -> Hello:
-        """Push the agent and wait for its hello; `AgentError` when it does not come."""
+    async def start(self, root: str, buffer: str, command: tuple[str, ...]) -> Hello:
+        """Push the agent, say what the channel is for, and wait for its hello and for its consent.
+
+        `AgentError` when the hello does not come, `ZfsError` when the agent will not have it.
+        """
         nonce = secrets.token_hex(16)
         self.channel.write(bootstrap.payload(nonce))
+        begun = self.ask(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
         greeting = bootstrap.Greeting(nonce)
         try:
             async with asyncio.timeout(HELLO_SECONDS):
@@ -110,6 +114,11 @@ class AgentClient:
                 f"this one {PROTOCOL}: use the same version at both ends."
             )
         self._tasks.append(asyncio.create_task(self._keep_in_touch()))
+        result = await begun
+        assert isinstance(result, Result)  # the Connection let no other through
+        if not result.ok:
+            raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
+        self.confined = result.code == BOUND
         return hello
 
     def ask(self, message: Message) -> asyncio.Future[Message]:
@@ -172,13 +181,6 @@ class AgentClient:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- questions with more to them --
-
-    async def begin(self, root: str, buffer: str, command: tuple[str, ...]) -> None:
-        """Say what the channel is for; `ZfsError` when the agent will not have it."""
-        result = await self.result(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
-        if not result.ok:
-            raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
-        self.confined = result.code == BOUND
 
     async def lock(self, root: str, owner: str) -> None:
         """Take the target's lock; `LockedError` when another run has it."""

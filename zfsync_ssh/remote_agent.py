@@ -46,13 +46,13 @@ from .messages import (
     Sync,
 )
 from .messages import Lock as LockMessage
-from .operations import Operations
 from .process import PIPE_BYTES, Outputs, enlarge_pipe
-from .receiving import Receiving
 from .tree import BOUND, Bounds, Tree
 
 if TYPE_CHECKING:
+    from .operations import Operations
     from .reading import Reading
+    from .receiving import Receiving
 
 OUTPUT_BYTES = 64 << 10
 EXIT_PROTOCOL = 6
@@ -193,6 +193,8 @@ class Agent:
     @property
     def _receiver(self) -> Receiving:
         if self._receiving is None:
+            from .receiving import Receiving
+
             self._receiving = Receiving(self._target, self._conversation, self._bounds)
         return self._receiving
 
@@ -217,6 +219,8 @@ class Agent:
 
     def _operations_on(self, tree: Tree) -> Operations:
         if self._does is None:
+            from .operations import Operations
+
             self._does = Operations(tree)
         return self._does
 
