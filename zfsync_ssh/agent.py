@@ -55,8 +55,12 @@ PING_SECONDS = 30.0
 """How often each agent hears from us: see `zfsync_ssh.conversation.MAX_SILENCE_SECONDS`."""
 BEAT_SECONDS = 10
 """How often an agent that waits for zfs amid a stream tells that it is there."""
-MAX_LISTING_BYTES = 1 << 30
-"""Of text, decompressed: some ten million snapshots. More is no listing."""
+ANSWER_SECONDS = 60.0
+"""Within which an agent answers what needs no zfs."""
+MAX_LISTING_BYTES = 1 << 28
+"""Of text, decompressed: some two million snapshots. More is no listing."""
+MAX_RESULTS = 1 << 17
+"""Of one `CleanBuffer`; of an `Apply` there is one for each operation."""
 
 
 class AgentClient:
@@ -70,6 +74,7 @@ class AgentClient:
         self._take: Callable[[bytes], None] | None = None
         self._relay: Callable[[bytes], Awaitable[None]] | None = None
         self._results: list[Result] = []
+        self._results_due = 0
         self._hello: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._error: AgentError | None = None
@@ -166,14 +171,14 @@ class AgentClient:
 
     async def begin(self, root: str, buffer: str, command: tuple[str, ...]) -> None:
         """Say what the channel is for; `ZfsError` when the agent will not have it."""
-        result = await self.result(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
+        result = await self._result_soon(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
         if not result.ok:
             raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
         self.confined = result.code == BOUND
 
     async def lock(self, root: str, owner: str) -> None:
         """Take the target's lock; `LockedError` when another run has it."""
-        result = await self.result(Lock(owner))
+        result = await self._result_soon(Lock(owner))
         if not result.ok and result.code == "locked":
             holder = result.message or "a run that did not say its name"
             raise LockedError(f"{self.host.at(root)} is locked by {holder}: wait for it to end, or end it.")
@@ -186,12 +191,27 @@ class AgentClient:
         assert isinstance(answer, Result)  # the Connection let no other through
         return answer
 
+    async def _result_soon(self, message: Message) -> Result:
+        """Likewise, of what it answers at once; `AgentError` when it does not."""
+        try:
+            return await asyncio.wait_for(self.result(message), ANSWER_SECONDS)
+        except TimeoutError:
+            what = type(message).__name__
+            raise AgentError(
+                f"The agent on {self.host} did not answer {what} in {ANSWER_SECONDS:.0f} seconds."
+            ) from None
+
     async def results(self, message: Apply | CleanBuffer) -> list[Result]:
         """Ask something that is answered with a result each."""
         self._results = []
+        self._results_due = len(message.operations) if isinstance(message, Apply) else MAX_RESULTS
         answer = await self.ask(message)
         assert isinstance(answer, Results)
-        return [*self._results, *answer.results]
+        if isinstance(message, Apply) and len(self._results) != self._results_due:
+            raise self._blame(
+                RemoteProtocolError(f"sent Results of {len(self._results)} for {self._results_due} operations")
+            )
+        return self._results
 
     async def apply(self, operations: Sequence[Operation]) -> list[Result]:
         """Carry out ``operations``; their results, in order."""
@@ -293,6 +313,9 @@ class AgentClient:
                     raise AgentError(self._why_gone())
         except AgentError as error:
             self._fail(error if not isinstance(error, RemoteProtocolError) else self._blame(error))
+        except Exception as error:  # a defect here: nobody may wait for ever because of it
+            self._fail(AgentError(f"What the agent on {self.host} said could not be taken: {error!r}."))
+            raise
 
     def _deliver(self, message: Message) -> None:
         if isinstance(message, Beat):
@@ -304,8 +327,8 @@ class AgentClient:
         elif isinstance(message, Output):
             if self._take is not None:
                 self._take(message.payload)
-        elif isinstance(message, Results) and message.more:
-            self._results += message.results
+        elif isinstance(message, Results) and not self._take_results(message):
+            pass
         elif not isinstance(message, Pong):
             future = self._waiting.popleft()
             self._answers += 1
@@ -313,6 +336,13 @@ class AgentClient:
                 future.set_result(message)
             if isinstance(message, Bye):
                 self._error = AgentError(f"The agent on {self.host} has ended.")
+
+    def _take_results(self, message: Results) -> bool:
+        """Keep results; whether these are the last."""
+        self._results += message.results
+        if len(self._results) > self._results_due:
+            raise RemoteProtocolError(f"sent Results of more than {self._results_due}")
+        return not message.more
 
     def _fail(self, error: AgentError) -> None:
         if self._error is None:
