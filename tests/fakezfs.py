@@ -480,10 +480,23 @@ def snapshot_of(state: dict[str, Any], name: str) -> list[Any]:
     return found
 
 
+def below(state: dict[str, Any], flags: dict[str, str], names: list[str]) -> list[str]:
+    """``names``, and with -r the snapshots of the same name below each, of those that are there."""
+    if "r" not in flags:
+        return names
+    found = []
+    for name in names:
+        dataset, _, short = name.partition("@")
+        for other, values in state["datasets"].items():
+            if (other + "/").startswith(dataset + "/") and any(entry[0] == short for entry in values["snapshots"]):
+                found.append(f"{other}@{short}")
+    return found
+
+
 def do_hold(path: str, arguments: list[str]) -> None:
-    _, _, (tag, *names) = options(arguments, "")
+    flags, _, (tag, *names) = options(arguments, "")
     with State(path).open() as state:
-        for name in names:
+        for name in below(state, flags, names):
             snapshot_of(state, name)
             holds = state.setdefault("holds", {}).setdefault(name, [])
             if tag in holds:
@@ -492,9 +505,9 @@ def do_hold(path: str, arguments: list[str]) -> None:
 
 
 def do_release(path: str, arguments: list[str]) -> None:
-    _, _, (tag, *names) = options(arguments, "")
+    flags, _, (tag, *names) = options(arguments, "")
     with State(path).open() as state:
-        for name in names:
+        for name in below(state, flags, names):
             holds = state.get("holds", {}).get(name, [])
             if tag not in holds:
                 fail(f"cannot release hold from snapshot '{name}': no such tag on this dataset")

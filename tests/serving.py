@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sys
 
-from zfsync_ssh.confinement import Confinement
+from zfsync_ssh.bounds import Confinement
+from zfsync_ssh.floor import parse_floor
 from zfsync_ssh.remote_agent import move_stdio
 from zfsync_ssh.serve import talk
 
@@ -21,6 +22,7 @@ def main() -> int:
         with open(log, "a") as file:
             file.write(text + "\n")
 
+    spec["keep_at_least"] = parse_floor(str(spec.get("keep_at_least", 0)))
     reader, writer = move_stdio()
     return talk(reader, writer, Confinement(**spec), command, tell)
 

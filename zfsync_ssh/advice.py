@@ -1,14 +1,15 @@
-"""What to tell a user about what ZFS refused at the target. Pure."""
+"""What to tell a user about what ZFS refused. Pure."""
 
 from __future__ import annotations
 
 from .dataset import Host
+from .delegation import USE_OF, Use, delegated, grant, permissions
 from .item import Item
-from .messages import Result
+from .messages import Operation, Result
 
 _ADVICE = {
     "no-space": "; free space there, or raise the quota, and the next run goes on where this one stopped",
-    "permission": "; log in as root, use --sudo if sudoers allows it, or grant it with 'zfs allow' there",
+    "permission": "; log in as root, or use --sudo if sudoers allows it",
     "busy": "; another receive or a mount holds it: try again when that has ended",
     "feature": "; 'zpool upgrade' there enables the feature",
     "pool": "; 'zpool status' there says why, 'zpool clear' resumes it",
@@ -18,18 +19,41 @@ _ADVICE = {
 }
 
 
-def advice(code: str) -> str:
-    """What to do about a refusal of this code (`zfsync_ssh.zfs.classify`), to go behind it; empty for others."""
-    return _ADVICE.get(code, "")
+def advice(code: str, dataset: str, *uses: Use) -> str:
+    """What to do about a refusal of this code (`zfsync_ssh.zfs.classify`), to go behind it; empty for others.
+
+    ``uses`` are what permissions on ``dataset`` would be for.
+    """
+    granted = f", or grant it there: '{grant('USER', dataset, permissions(uses))}'" if code == "permission" else ""
+    return _ADVICE.get(code, "") + granted
+
+
+def why_not(operation: Operation, result: Result, root: str) -> str:
+    """Why an operation on the tree of ``root``, a target, was refused, and what to do; empty when it was not."""
+    if result.ok or result.code != "permission":
+        return result.message
+    return result.message + advice(result.code, delegated(root), USE_OF[operation.verb])
+
+
+def to_grant(code: str, dataset: str, *uses: Use) -> str:
+    """How what ``uses`` need can be granted; empty when it was refused for another reason."""
+    return f"'{grant('USER', dataset, permissions(uses))}' grants it" if code == "permission" else ""
 
 
 def receive_failure(host: Host, item: Item, place: str, result: Result) -> str:
     """The sentence for a receive that failed."""
     where = host.at(place)
+    above = delegated(item.target[: len(item.target) - len(item.child)])
     newest = next((step.base for step in item.steps if step.base), "")
     if result.code == "modified" and newest:
         return (
             f"{where} was changed there since {newest}: keep the changes by renaming the dataset there, "
             f"or lose them with 'zfs rollback {place}{newest}' there."
         )
-    return f"{where} cannot be received: {result.message}{advice(result.code)}."
+    if result.code == "unset":
+        allowed = grant("USER", above, permissions((Use.RECEIVE, Use.MOVE)))
+        return (
+            f"{where} has arrived, but {result.message}: set that there as root, by 'zfs set', and grant it for what "
+            f"is still to come: '{allowed}', and each other property by its name."
+        )
+    return f"{where} cannot be received: {result.message}{advice(result.code, above, Use.RECEIVE, Use.MOVE)}."

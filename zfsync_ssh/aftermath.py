@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 
+from .advice import to_grant, why_not
 from .agent import AgentClient
 from .bookmarks import bookmark_operations
+from .delegation import Use
 from .dispatch import Dispatch
 from .endpoint import Endpoint
 from .events import Changed, Cleaned, Notice, Observer, Status
@@ -86,10 +88,12 @@ class Aftermath:
     async def _promote(self, control: AgentClient, arrived: list[Item]) -> None:
         """Copies that began as clones of what was set aside own the snapshots from now on, so that that one can go."""
         names = [item.target for item in arrived if item.steps and item.origin and item.origin.child is None]
-        for result in await control.apply([Operation("promote", name) for name in names]):
+        operations = [Operation("promote", name) for name in names]
+        for operation, result in zip(operations, await control.apply(operations), strict=True):
             if not result.ok:
+                problem = why_not(operation, result, self._target.root)
                 what = f"{self._target.host.at(result.name)} stays a clone of what was set aside"
-                self._observe(Notice(f"{what}, which therefore cannot be destroyed: {result.message}."))
+                self._observe(Notice(f"{what}, which therefore cannot be destroyed: {problem}."))
 
     async def _bookmark(self, arrived: list[Item]) -> None:
         if not self._policy.bookmark:
@@ -103,7 +107,8 @@ class Aftermath:
         if replaced:
             failed += [result for result in await self._source.apply(replaced) if not result.ok]
         if failed:
-            advice = "'zfs allow USER bookmark,destroy,mount' grants it; " if failed[0].code == "permission" else ""
+            advice = to_grant(failed[0].code, self._source.root, Use.BOOKMARK)
+            advice += "; " * bool(advice)
             self._observe(
                 Notice(
                     f"{len(failed)} bookmarks cannot be kept at the source (the first: {failed[0].name}, "
@@ -164,7 +169,7 @@ class Aftermath:
         for operation in operations:
             if not (self._dry_run or problem):
                 (result,) = await control.apply([operation])
-                problem = result.message
+                problem = why_not(operation, result, self._target.root)
         self.refused |= bool(problem)
         self._observe(Changed(where, words, loss="" if problem else loss, planned=self._dry_run, problem=problem))
 

@@ -28,6 +28,7 @@ from .messages import (
     Bye,
     CleanBuffer,
     Close,
+    Data,
     Failure,
     Hello,
     Listed,
@@ -44,7 +45,7 @@ from .messages import (
     Send,
 )
 from .messages import Inventory as InventoryMessage
-from .protocol import Connection
+from .protocol import HEADER, Connection
 from .reading import MAX_BATCH_ENTRIES
 from .tree import BOUND
 from .zfs import batches
@@ -129,6 +130,12 @@ class AgentClient:
         """Send a message that has no answer of its own: Data, End, Abort."""
         if self._error is None:
             self._write(message)
+
+    def tell_data(self, frame: memoryview) -> None:
+        """Send a `Data`: ``frame`` is its payload, with room for the header in front. It may be used again at once."""
+        if self._error is None:
+            frame[: HEADER.size] = self._connection.send_header(Data, len(frame) - HEADER.size)
+            self.channel.write(frame)
 
     @property
     def error(self) -> AgentError | None:

@@ -41,8 +41,8 @@ class Channel:
 
     # -- for the user of the channel --
 
-    def write(self, data: bytes) -> None:
-        """Send ``data``; it is kept until the other side takes it."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send ``data``; what the other side does not take yet is kept, in a copy."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class LocalChannel(Channel, asyncio.SubprocessProtocol):
         self.close()
         await self.wait_ended()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         pipe = self._pipe(0)
         if pipe is not None and not pipe.is_closing():
             cast(asyncio.WriteTransport, pipe).write(data)

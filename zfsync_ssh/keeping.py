@@ -6,7 +6,9 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 
+from .advice import to_grant
 from .dataset import Inventory
+from .delegation import Use
 from .errors import ZfsyncError
 from .events import Notice, Observer
 from .holds import property_of, tag_of
@@ -54,7 +56,8 @@ class Holds:
 
     def _complain(self, refused: Result) -> None:
         self.wanted = False
-        advice = "'zfs allow USER hold,release,userprop' grants it; " if refused.code == "permission" else ""
+        advice = to_grant(refused.code, self._source.root, Use.HOLD)
+        advice += "; " * bool(advice)
         self._observe(
             Notice(
                 f"{self._source.host.at(self._source.root)} lets nothing be held ({refused.message}), so a snapshot "

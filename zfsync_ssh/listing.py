@@ -21,6 +21,9 @@ from .zfs import (
 
 MAX_LINE_BYTES = 256 << 10
 """The longest are entries of `zfsync_ssh.entry`: a path and a link's target of 4 KiB each, escaped."""
+MAX_SHARED_NAMES = 4096
+"""Names of snapshots that are looked for in every dataset. Where there are more, most are in one dataset only, and a
+table of them all would take a fifth of the memory of the inventory."""
 
 
 def missing(stderr: str) -> List[str]:
@@ -74,9 +77,8 @@ class InventoryParser:
         self._root = root
         self._buffer = buffer
         self._rows: Dict[str, _Rows] = {}
-        self._late: List[str] = []
         self._names: Dict[str, str] = {}
-        """Of snapshots: recursive ones have one name in every dataset, which is kept, and looked at, once."""
+        self._late: List[str] = []
 
     def feed(self, line: str) -> None:
         """Take one line, without its end."""
@@ -126,15 +128,16 @@ class InventoryParser:
             raise ValueError("a row of %d columns, not %d" % (len(numbers) + 1, self._numbers + 1))
         guid, createtxg, *creation = numbers
         short = name[len(rows.dataset.name) + 1 :]
-        kept = self._names.get(short)
-        if kept is None:
-            if not is_component(short):
-                raise ValueError("%r, which no snapshot can be called" % name)
-            kept = self._names[short] = short
+        if short not in self._names and not is_component(short):
+            raise ValueError("%r, which no snapshot can be called" % name)
         if name[len(rows.dataset.name)] == "#":
-            rows.bookmarks.append(Bookmark(kept, _number(guid), _number(createtxg)))
+            rows.bookmarks.append(Bookmark(short, _number(guid), _number(createtxg)))
         else:
-            rows.snapshots.append(Snapshot(kept, _number(guid), _number(createtxg), 0, *map(_number, creation)))
+            # Recursive snapshots have one name in every dataset: keep it once.
+            short = self._names.get(short, short)
+            if len(self._names) < MAX_SHARED_NAMES:
+                self._names[short] = short
+            rows.snapshots.append(Snapshot(short, _number(guid), _number(createtxg), 0, *map(_number, creation)))
 
     def finish(self, ancestors: Tuple[str, ...] = (), available: int = 0, encrypted: bool = False) -> Inventory:
         """The inventory of all lines fed. A snapshot whose dataset is in no line has gone meanwhile."""

@@ -176,8 +176,11 @@ class Operations:
 
     def _buffer(self, operation: Operation) -> Optional[Result]:
         # Told apart by the mark from a dataset of somebody else's that was named as the buffer: that one never goes.
-        mark = (zfs.PLACEHOLDER_PROPERTY, operation.name)
-        return self._create(operation, [("canmount", "off"), ("mountpoint", "none"), ("readonly", "on"), mark])
+        marked = [("canmount", "off"), ("readonly", "on"), (zfs.PLACEHOLDER_PROPERTY, operation.name)]
+        refused = self._create(operation, [("mountpoint", "none"), *marked])
+        # An account without root may well not set mountpoints, and is better not allowed to. What waits is mounted by
+        # nobody all the same, unless it was received to be used (canmount=on) and the machine is started meanwhile.
+        return self._create(operation, marked) if refused and refused.code == "permission" else refused
 
     def _rename(self, operation: Operation) -> Optional[Result]:
         return self._run(operation, zfs.rename(operation.name, *operation.arguments))

@@ -13,6 +13,7 @@ from .agent import AgentClient
 from .compression import NONE, agreed_filter
 from .concurrency import both
 from .dataset import Inventory, parent_of
+from .delegation import USE_OF, Use, delegated
 from .dispatch import Dispatch
 from .endpoint import Endpoint
 from .errors import UsageError, ZfsError
@@ -231,10 +232,12 @@ class Replication:
         if target.buffer is None and any(place.startswith(self._target.buffer + "/") for place in places):
             operations.append(Operation("buffer", self._target.buffer))
         operations += [Operation("drop", name) for name in plan.leftovers]
-        for result in await control.apply(operations):
+        for operation, result in zip(operations, await control.apply(operations), strict=True):
             if not result.ok:
                 what = f"{self._target.host} cannot prepare the dataset {result.name}: {result.message}"
-                raise ZfsError(f"{what}{advice(result.code)}.", result.code)
+                uses = (USE_OF[operation.verb], Use.MOVE)
+                above = delegated(self._target.root)
+                raise ZfsError(f"{what}{advice(result.code, above, *uses)}.", result.code)
 
 
 def _nobody(_: Event) -> None:

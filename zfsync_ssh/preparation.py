@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from . import zfs
+from .advice import why_not
 from .agent import AgentClient
 from .align import Change, Target, follow_promotions, follow_renames, losses, settle_divergence
 from .compression import with_filters
@@ -151,7 +152,7 @@ class Preparation:
         for operation in change.operations:
             (result,) = await control.apply([operation])
             if not result.ok:
-                self._observe(Changed(name, change.words, problem=result.message))
+                self._observe(Changed(name, change.words, problem=why_not(operation, result, self._target.root)))
                 return False
         self._observe(Changed(name, change.words, loss=change.loss))
         return True

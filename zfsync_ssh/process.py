@@ -151,16 +151,18 @@ class Receiver:
 
     def write(self, data: bytes) -> bool:
         """Write all of ``data``; False when what reads it has ended."""
-        if not self._inlet.process or not self._inlet.process.stdin:
+        if self.inlet < 0:
             return False
-        fd = self._inlet.process.stdin.fileno()
-        view = memoryview(data)
         try:
-            while view:
-                view = view[os.write(fd, view) :]
+            write_all(self.inlet, data)
         except BrokenPipeError:
             return False
         return True
+
+    @property
+    def inlet(self) -> int:
+        """The pipe that takes the stream; -1 when the command could not be started."""
+        return self._inlet.process.stdin.fileno() if self._inlet.process and self._inlet.process.stdin else -1
 
     def kill(self) -> None:
         """End the command now, from whatever thread; who writes to it is told that it has ended."""
@@ -250,6 +252,13 @@ def _scratch_file() -> int:
         fd, path = tempfile.mkstemp(prefix="zfsync-")
         os.unlink(path)
         return fd
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of ``data``."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def enlarge_pipe(fd: int, size: int) -> None:

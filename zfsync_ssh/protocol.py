@@ -38,7 +38,7 @@ from __future__ import annotations
 import json
 import struct
 from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Type, Union, get_args, get_origin, get_type_hints
+from typing import Any, Deque, Dict, List, Optional, Tuple, Type, Union, get_args, get_origin, get_type_hints
 
 from .errors import LocalProtocolError, RemoteProtocolError
 from .messages import (
@@ -74,6 +74,7 @@ from .messages import (
 MAX_CONTROL_BYTES = 1 << 20
 MAX_DATA_BYTES = 256 << 10
 HEADER = struct.Struct(">BI")
+_LENGTH = struct.Struct(">I")
 
 MAX_IN_FLIGHT = 64
 """Questions that may be unanswered at a time: bounds what either side has to remember."""
@@ -198,6 +199,15 @@ class Connection:
             raise LocalProtocolError("tried to send %s" % error) from None
         return frame
 
+    def send_header(self, kind: Type[Any], length: int) -> bytes:
+        """The header of a `Data` or `Output`; its payload has to follow before anything else, so many bytes.
+
+        For payloads that need not be copied once more to stand behind their header.
+        """
+        if not 0 <= length <= MAX_DATA_BYTES:
+            raise LocalProtocolError("a %s of %d bytes is larger than the protocol allows" % (kind.__name__, length))
+        return self.send(kind(b""))[:1] + _LENGTH.pack(length)
+
     @property
     def unanswered(self) -> int:
         """How many questions wait for their answer, pings not counted."""
@@ -251,6 +261,26 @@ class Connection:
         except _OutOfOrder as error:
             raise RemoteProtocolError("received %s" % error) from None
         return message
+
+    @property
+    def missing(self) -> int:
+        """How many bytes of the next frame's header are still to come; 0 for one that is there."""
+        return max(0, HEADER.size - len(self._buffer))
+
+    def take_data(self) -> Optional[Tuple[bytes, int]]:
+        """When a `Data` comes next: what has come of its payload, and how much of it is still to come.
+
+        It counts as received then. The caller takes what is to come from the input, before `receive` is given more.
+        """
+        if self.missing or not self._streaming:
+            return None
+        number, length = HEADER.unpack_from(self._buffer)
+        if self._types.get(number) is not Data or length > MAX_DATA_BYTES:
+            return None
+        end = HEADER.size + length
+        come = bytes(memoryview(self._buffer)[HEADER.size : end])
+        del self._buffer[:end]
+        return come, length - len(come)
 
     # -- the order of messages, the same at both ends --
 

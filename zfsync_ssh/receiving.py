@@ -133,27 +133,20 @@ class Receiving:
                 return self._refuse(step, zfs.classify(dropped.stderr), zfs.reason(dropped.stderr))
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
-        arguments = zfs.receive(step.name, self._reception(step, force))
+        reception = self._reception(step, force)
+        arguments = zfs.receive(step.name, reception)
         beat = self._tree.beat
         with Receiver((*command, *arguments), PIPE_BYTES, through) as receiver, Heartbeat(
             self._conversation, beat, receiver.kill
         ) as heart:
-            length = 0
-            problem = ""
-            while True:
-                item = first.pop(0) if first else self._conversation.next()
-                if isinstance(item, Data):
-                    length += len(item.payload)
-                    if not receiver.write(item.payload):
-                        break
-                    heart.length = length
-                else:
-                    if isinstance(item, Abort):
-                        problem = item.reason or "the sender stopped"
-                    elif isinstance(item, End) and item.length != length:
-                        problem = "%d of %d bytes arrived" % (length, item.length)
-                    break
+            last = self._feed(receiver, first, heart)
             done = receiver.finish()
+        length = heart.length
+        problem = ""
+        if isinstance(last, Abort):
+            problem = last.reason or "the sender stopped"
+        elif isinstance(last, End) and last.length != length:
+            problem = "%d of %d bytes arrived" % (length, last.length)
         broken = self._broken_filter(receiver.filtered, done, message.filter)
         if problem:
             result = Result(False, "aborted", problem, step.name, length)
@@ -164,13 +157,28 @@ class Receiving:
         elif self._conversation.streaming:
             result = Result(False, "failed", "zfs receive ended before its stream did", step.name, length)
         else:
-            result = Result(True, name=step.name, length=length)
+            result = _received(reception, done, step.name, length)
             if force:
                 self._tree.zfs(zfs.inherit(zfs.PLACEHOLDER_PROPERTY, [step.name]))
         self._conversation.send(result)
         while self._conversation.streaming:
             self._conversation.next()
         return result
+
+    def _feed(self, receiver: Receiver, first: List[Message], heart: Heartbeat) -> Optional[Message]:
+        """Feed the stream to its receiver, the messages ``first`` before all others, and count it for the heartbeat.
+
+        The message that ended it; None when the receiver has ended before.
+        """
+        while True:
+            item = first.pop(0) if first else self._conversation.next_into(receiver)
+            if isinstance(item, Data):
+                item = len(item.payload) if receiver.write(item.payload) else -1
+            if not isinstance(item, int):
+                return item
+            if item < 0:
+                return None
+            heart.length += item
 
     def _first(self, count: int) -> List[Message]:
         """The messages of the stream up to its first ``count`` bytes, or its end."""
@@ -221,6 +229,16 @@ class Receiving:
             properties.update(_pair(text) for text in sync.properties)
         origin = sync.origin if decision.kind == CLONE and step.first else ""
         return zfs.Reception(tuple(properties.items()), sync.excluded, origin, force, sync.kind == FILESYSTEM)
+
+
+def _received(reception: zfs.Reception, done: Completed, name: str, length: int) -> Result:
+    """The result of a `zfs receive` that ended well; it may have left out properties that were to be set."""
+    unset = zfs.unset(done.stderr)
+    lacking = ["%s=%s" % pair for pair in reception.properties if pair[0] in unset]
+    if not lacking:
+        return Result(True, name=name, length=length)
+    why = unset[lacking[0].partition("=")[0]]
+    return Result(False, "unset", "%s could not be set (%s)" % (" and ".join(lacking), why), name, length)
 
 
 def _pair(text: str) -> Tuple[str, str]:

@@ -11,24 +11,18 @@ import os
 import re
 import select
 import sys
+import time
 from collections.abc import Callable, Mapping
 
 from . import zfs
-from .confinement import (
-    DESTROYING_VERBS,
-    Asked,
-    Confinement,
-    below_floor,
-    describe,
-    needs_dataset,
-    refusal,
-    resumed_snapshot,
-    told,
-)
+from .bounds import Confinement, told
+from .confinement import Asked, describe, refusal
+from .floor import DESTROYING_VERBS, below_floor
 from .listing import InventoryParser, parse_numbers
 from .messages import Begin, Operation, Send
 from .process import PIPE_BYTES, enlarge_pipe
 from .remote_agent import EXIT_PROTOCOL, Agent, move_stdio, ready_line
+from .streamhead import needs_dataset, resumed_snapshot
 from .tree import Arriving, Bounds, Tree
 
 MAX_HEADER_BYTES = 128
@@ -73,15 +67,18 @@ class Guard:
             name, guid = resumed_snapshot(asked.token, self._bounds)
             guids = parse_numbers(tree.zfs(zfs.list_guids((name,))).stdout)
             return "" if guids.get(name) == guid else f"{name} is not the snapshot that is to be resumed"
-        keep = self._bounds.keep_at_least
-        if keep and isinstance(asked, Operation) and asked.verb in DESTROYING_VERBS:
+        floor = self._bounds.keep_at_least
+        if floor and isinstance(asked, Operation) and asked.verb in DESTROYING_VERBS:
             dataset = asked.name.partition("@")[0]
-            parser = InventoryParser(dataset)
-            for arguments in (zfs.list_datasets((dataset,), False), zfs.list_snapshots((dataset,), False)):
+            parser = InventoryParser(dataset, creation=True)
+            for arguments in (
+                zfs.list_datasets((dataset,), False),
+                zfs.list_snapshots((dataset,), False, creation=True),
+            ):
                 for line in tree.zfs(arguments).stdout.splitlines():
                     parser.feed(line)
             found = parser.finish().datasets.get("")
-            return below_floor(asked, found.snapshots if found else None, keep)
+            return below_floor(asked.verb, asked.name, found.snapshots if found else None, floor, time.time())
         return ""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from .buffer import SUFFIX
 from .errors import UsageError
+from .floor import NO_FLOOR, Floor
 
 
 def fingerprint(key: str) -> str:
@@ -57,7 +58,7 @@ class Served:
     root: str
     program: str = "zfsync"
     append_only: bool = False
-    keep_at_least: int = 0
+    keep_at_least: Floor = NO_FLOOR
     read_only: bool = False
     sudo: bool = False
 
@@ -70,12 +71,10 @@ class Served:
         return (*words, *["--sudo"] * self.sudo)
 
 
-def check_served(root: str, keep_at_least: int) -> None:
+def check_served(root: str) -> None:
     """`UsageError` when a key cannot be confined so."""
     if root.endswith(SUFFIX):
         raise UsageError(f"{root} is a buffer, and cannot be what a client is confined to: name its target.")
-    if keep_at_least < 0:
-        raise UsageError(f"--keep-at-least {keep_at_least} is not possible: give 0 or more.")
 
 
 def authorized_line(key: str, comment: str, served: Served | None) -> str:

@@ -35,6 +35,7 @@ from .messages import (
 )
 from .plan import place_for
 from .policy import Policy
+from .protocol import MAX_IN_FLIGHT
 from .sending import Sending
 from .source import Source
 from .steps import one_by_one, replan
@@ -46,8 +47,13 @@ KILL_SECONDS = 10.0
 """A `zfs send` that has not ended so long after it was killed is left to the kernel, which it waits for."""
 MAX_STEPS_AHEAD = 16
 """Streams of one dataset that may be without their result: well below the protocol's own bound."""
-PIPELINE = 1
-"""Datasets that a channel may have sent and not heard the result of, while it sends the next."""
+DATASETS_AHEAD = 16
+"""Datasets that a channel may have sent and not heard the result of, while it sends the next. With fewer, many small
+ones over a long line would wait for round trips: 16 that take the receiver 10 ms each outlast 100 ms."""
+BUFFERED_AHEAD = 1
+"""The same behind one that goes to the buffer: its parent's result may come meanwhile, and spare the next a rename."""
+MAX_QUESTIONS_AHEAD = MAX_IN_FLIGHT - MAX_STEPS_AHEAD - 2
+"""Unanswered ones of a channel, behind which another dataset still fits."""
 _LOOK_AGAIN = ("stale", "partial", "diverged", "exists")
 """Codes that may only mean that the target has changed since it was listed: it is looked at once more."""
 
@@ -67,6 +73,11 @@ class _Sent:
     """What went wrong at the source."""
     code: str = "source"
     bytes: int = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether all answers have come."""
+        return self.answer.done() and all(result.done() for result in self.results)
 
 
 @dataclass(slots=True)
@@ -160,10 +171,15 @@ class Workers:
                 lane.error = lane.client.error
                 break
             self._settled.clear()
+            while sent and sent[0].known:
+                await self._settle(lane, sent.popleft())  # first: the next one's parent may be among them
             item = self._dispatch.take()
             if item is not None:
                 sent.append(await self._send(lane, item))
-                if len(sent) > PIPELINE:
+                ahead = DATASETS_AHEAD if sent[-1].place == item.target else BUFFERED_AHEAD
+                if len(sent) > ahead:
+                    await self._settle(lane, sent.popleft())
+                while sent and lane.client.unanswered > MAX_QUESTIONS_AHEAD:
                     await self._settle(lane, sent.popleft())
             elif sent:
                 await self._settle(lane, sent.popleft())
@@ -177,6 +193,7 @@ class Workers:
 
     async def _send(self, lane: _Lane, item: Item, fresh: bool = False) -> _Sent:
         """Send all streams of one dataset, without waiting for what the receiver makes of them."""
+        await lane.client.channel.drain()  # what is sent ahead must not pile up here
         place = place_for(item, self._target.buffer, self._dispatch.present)
         question = _question(item, place, None if fresh else item.state)
         sent = _Sent(item, place, lane.client.ask(question), time.monotonic())

@@ -404,16 +404,30 @@ _CODES = (
 )
 
 
+_UNSET = re.compile(r"cannot receive (\S+) property on .*: (.*)")
+
+
+def unset(stderr: str) -> Dict[str, str]:
+    """Which properties `zfs receive` could not set, and why: it goes on without them, and exits with 0."""
+    return {found[1]: found[2] for found in map(_UNSET.fullmatch, stderr.splitlines()) if found}
+
+
+def _why(stderr: str) -> str:
+    """What `zfs` said, without the properties that it went on without, unless it said nothing else."""
+    lines = [line for line in stderr.splitlines() if not _UNSET.fullmatch(line)]
+    return "\n".join(lines) if any(line.strip() for line in lines) else stderr
+
+
 def classify(stderr: str) -> str:
     """The machine's word for why `zfs` refused; ``failed`` when it is none that is known here."""
-    said = " ".join(stderr.split())  # zfs breaks its longer sentences into lines
+    said = " ".join(_why(stderr).split())  # zfs breaks its longer sentences into lines
     return next((code for text, code in _CODES if text in said), "failed")
 
 
 def reason(stderr: str) -> str:
     """What `zfs` said, as the end of a sentence: its first paragraph on one line, without its advice."""
     lines = []
-    for line in stderr.splitlines():
+    for line in _why(stderr).splitlines():
         if line.startswith(("Partially received snapshot is saved", "usage:")):
             break
         if line.strip() and line.strip() not in lines:

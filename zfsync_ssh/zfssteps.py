@@ -10,11 +10,13 @@ import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
+from .advice import to_grant
 from .blame import UNDONE
 from .bookmarks import marks_of_partial, snapshot_name
 from .concurrency import both
 from .config import Job
 from .dataset import Dataset, Inventory
+from .delegation import Use
 from .endpoint import Endpoint
 from .errors import ZfsError, ZfsyncError
 from .events import Changed, Event, Observer, SendStarted, Status
@@ -29,7 +31,6 @@ from .reach import buffer_of, endpoint_at, source_at
 from .source import Source
 
 _ADVICE = {
-    "permission": "; 'zfs allow USER snapshot,mount' grants it",
     "no-space": "; free space there",
     "pool": "; 'zpool status' says why, 'zpool clear' resumes it",
 }
@@ -68,7 +69,9 @@ class ZfsSteps:
             await source.apply([Operation("destroy-snapshot", result.name) for result in results if result.ok])
         why = next((result for result in failed if result.code != UNDONE), failed[0])
         where = source.host.at(why.name)
-        raise ZfsError(f"{where} cannot be taken: {why.message}{_ADVICE.get(why.code, '')}.", why.code)
+        granted = to_grant(why.code, self._job.source.dataset, Use.SNAPSHOT)
+        advice = f"; {granted}" if granted else _ADVICE.get(why.code, "")
+        raise ZfsError(f"{where} cannot be taken: {why.message}{advice}.", why.code)
 
     async def push(self, target: Location) -> Pushed:
         """See `Steps`."""
@@ -154,8 +157,11 @@ class ZfsSteps:
             if words:
                 self._observe(Changed(where, "loses snapshots that are not to be kept", loss=words))
             # One that was held meanwhile, or has clones, stays, as one that was held before does.
-            failures += [f"{end.host.at(one.name)} cannot be destroyed: {one.message}."
-                         for one in failed if one.code != "busy"]  # fmt: skip
+            for one in failed:
+                if one.code != "busy":
+                    granted = to_grant(one.code, dataset, Use.PRUNE)
+                    why = f"{one.message}; {granted}" if granted else one.message
+                    failures.append(f"{end.host.at(one.name)} cannot be destroyed: {why}.")
         return Pruned(sum(result.ok for result in results), tuple(failures))
 
     # -- the source --

@@ -9,7 +9,7 @@ from tests.fuzz import targets
 from zfsync_ssh.bootstrap import payload
 from zfsync_ssh.config_example import example
 from zfsync_ssh.decision import INCREMENTAL, Decision
-from zfsync_ssh.entry import Entry, encode_line
+from zfsync_ssh.entry import Entry, encode_line, offset_path
 from zfsync_ssh.messages import (
     PROTOCOL,
     Abort,
@@ -23,6 +23,7 @@ from zfsync_ssh.messages import (
     Failure,
     Listed,
     Lock,
+    Message,
     Output,
     Pong,
     Query,
@@ -32,11 +33,11 @@ from zfsync_ssh.messages import (
 from zfsync_ssh.protocol import encode
 from zfsync_ssh.remote_agent import ready_line
 
-CLIENT = (
+CLIENT: tuple[Message, ...] = (
     Begin(PROTOCOL, "p/t", "p/t.zfsyncbuffer", ("sudo", "-n", "zfs"), 10), Lock("me"), targets.SYNC, targets.STREAM,
     Data(b"x" * 50), End(50), Query("holds", ("/a@1",)), targets.STREAM, Abort("no"), Close(),
 )  # fmt: skip
-AGENT = (
+AGENT: tuple[Message, ...] = (
     Pong(1), Output(b"rows"), Listed(True), Answer("/a", Decision(INCREMENTAL, 11), "p/t/a"),
     Results((Result(False, "busy", "it is", "p/t"),)), Output(b"x"), Beat(1), Result(True), Result(False, "cut"), Bye(),
     Failure("protocol", "no"),
@@ -53,7 +54,7 @@ REFUSALS = (
 )
 ENTRIES = (
     Entry("", "directory", 0o755), Entry("", "directory", 0o755), Entry("a", "file", size=5, digest="00"),
-    Entry("a", "file", size=5, digest="01"), Entry("%020d" % 0, "range", size=131072, digest="ff"),
+    Entry("a", "file", size=5, digest="01"), Entry(offset_path(0), "range", size=131072, digest="ff"),
 )  # fmt: skip
 
 SEEDS: tuple[tuple[Callable[[bytes], None], bytes], ...] = (

@@ -105,7 +105,8 @@ def listing(data: bytes) -> None:
                     parser.feed(line)
             inventory = parser.finish()
             for dataset in (*inventory.datasets.values(), *inventory.buffered.values()):
-                assert all(0 <= snapshot.guid < 1 << 64 for snapshot in (*dataset.snapshots, *dataset.bookmarks))
+                assert all(0 <= snapshot.guid < 1 << 64 for snapshot in dataset.snapshots)
+                assert all(0 <= bookmark.guid < 1 << 64 for bookmark in dataset.bookmarks)
 
 
 def other_output(data: bytes) -> None:

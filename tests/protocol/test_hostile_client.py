@@ -16,7 +16,7 @@ from tests.fakezfs import State, begin_record, make_token
 from tests.protocol.conftest import zfs_command
 from tests.protocol.test_agent import SNAPSHOTS, fake_stream
 from zfsync_ssh.bootstrap import Greeting
-from zfsync_ssh.confinement import Confinement
+from zfsync_ssh.bounds import Confinement
 from zfsync_ssh.dataset import Snapshot
 from zfsync_ssh.decision import REFUSED, TargetState
 from zfsync_ssh.messages import (
@@ -126,7 +126,7 @@ class Hostile:
     def hear(self) -> Message:
         while (message := self.connection.next_message()) is None:
             data = self.socket.recv(65536)
-            assert data, "the receiver hung up"
+            assert data, f"the receiver hung up: {self.log}"
             self.connection.receive(data)
         return message
 

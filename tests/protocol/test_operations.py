@@ -318,7 +318,7 @@ async def test_where_nothing_can_be_held_it_is_said_once(pair: Pair) -> None:
     (notice,) = pair.events
     assert isinstance(notice, Notice)
     assert "lets nothing be held (it will not)" in notice.text
-    assert "'zfs allow USER hold,release,userprop' grants it; --no-hold" in notice.text
+    assert "'zfs allow -u USER hold,release,userprop src/tree' grants it; --no-hold" in notice.text
     await holds.release()
     await end.close()
 
@@ -416,7 +416,7 @@ async def test_a_bookmark_that_cannot_be_made_leaves_the_old_one(pair: Pair) -> 
         assert [mark[0] for mark in state["datasets"]["src/tree/a"]["bookmarks"]] == [f"zfsync.{digest_of(TARGET)}.1"]
     notices = [event.text for event in pair.events if isinstance(event, Notice)]
     assert any(
-        "1 bookmarks cannot be kept at the source" in text and "zfs allow USER bookmark" in text for text in notices
+        "1 bookmarks cannot be kept at the source" in text and "zfs allow -u USER bookmark" in text for text in notices
     )
 
 

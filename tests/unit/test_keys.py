@@ -13,6 +13,7 @@ import pytest
 from zfsync_ssh import authorized, keys
 from zfsync_ssh.config import parse
 from zfsync_ssh.errors import HostKeyError, UsageError
+from zfsync_ssh.floor import Floor
 from zfsync_ssh.keysetup import Trust, check_end, job_key, judge
 from zfsync_ssh.location import Location, Way, parse_location
 from zfsync_ssh.reach import ssh_options
@@ -176,7 +177,7 @@ def test_the_line_ties_the_key_to_one_tree() -> None:
 
 
 def test_each_bound_is_in_the_command() -> None:
-    every = Served("pool/web", append_only=True, keep_at_least=3, read_only=True, sudo=True)
+    every = Served("pool/web", append_only=True, keep_at_least=Floor(3), read_only=True, sudo=True)
     assert every.words == (
         "zfsync", "serve", "--root", "pool/web", "--append-only", "--read-only", "--keep-at-least", "3", "--sudo",
     )  # fmt: skip

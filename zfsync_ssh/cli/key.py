@@ -56,7 +56,9 @@ def add(commands: Commands) -> None:
     setup.add_argument("--install", action="store_true", help="put the line there, with your own access (ssh-agent)")
     may = setup.add_argument_group("what the key may do there (see 'zfsync serve --help')")
     may.add_argument("--append-only", action="store_true", help="only add")
-    may.add_argument("--keep-at-least", type=int, default=0, metavar="N", help="not the newest N snapshots destroy")
+    may.add_argument(
+        "--keep-at-least", default="0", metavar="N|AGE", help="not destroy the newest N, or what is younger"
+    )
     may.add_argument("--read-only", action="store_true", help="only read: for a job that pulls")
     may.add_argument(
         "--unconfined", action="store_true", help="all that the account may: where zfsync cannot be installed"
@@ -73,6 +75,7 @@ def add(commands: Commands) -> None:
 
 
 def _setup(arguments: argparse.Namespace) -> int:
+    from ..floor import parse_floor
     from ..ssh_lines import Served, check_served
 
     place = parse_location(arguments.place)
@@ -81,13 +84,13 @@ def _setup(arguments: argparse.Namespace) -> int:
     if arguments.host_key and not _FINGERPRINT.fullmatch(arguments.host_key):
         raise UsageError(f"{arguments.host_key} is no fingerprint: give SHA256:..., as 'ssh-keygen -l' prints it.")
     way = _way(arguments, place)
-    served = None
+    served, floor = None, parse_floor(arguments.keep_at_least)
     if not arguments.unconfined:
         program = arguments.remote_zfsync or "zfsync"
-        bounds = (arguments.append_only, arguments.keep_at_least, arguments.read_only)
+        bounds = (arguments.append_only, floor, arguments.read_only)
         served = Served(place.dataset, program, *bounds, way.sudo)
-        check_served(served.root, served.keep_at_least)
-    elif arguments.append_only or arguments.read_only or arguments.keep_at_least:
+        check_served(served.root)
+    elif arguments.append_only or arguments.read_only or floor:
         raise UsageError("--unconfined sets no bounds: leave it out, or those that it cannot set.")
     return asyncio.run(_set_up(arguments, place, way, served))
 

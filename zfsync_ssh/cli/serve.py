@@ -37,10 +37,9 @@ def add(commands: Commands) -> None:
     )
     serve.add_argument(
         "--keep-at-least",
-        type=int,
-        default=0,
-        metavar="N",
-        help="the newest N snapshots of each dataset are not destroyed",
+        default="0",
+        metavar="N|AGE",
+        help="the newest N snapshots of each dataset are not destroyed, or those younger than AGE; 10,30d: both",
     )
     serve.add_argument("--read-only", action="store_true", help="only list, compare, verify and restore")
     serve.add_argument("--sudo", action="store_true", help="run 'sudo -n zfs', not 'zfs'")
@@ -48,11 +47,12 @@ def add(commands: Commands) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from ..confinement import Confinement
+    from ..bounds import Confinement
+    from ..floor import parse_floor
     from ..serve import serve
     from ..ssh_lines import check_served
 
     root = check_name(arguments.root)
-    check_served(root, arguments.keep_at_least)
-    bounds = Confinement(root, arguments.append_only, arguments.keep_at_least, arguments.read_only)
+    check_served(root)
+    bounds = Confinement(root, arguments.append_only, parse_floor(arguments.keep_at_least), arguments.read_only)
     return serve(bounds, ("sudo", "-n", "zfs") if arguments.sudo else ("zfs",))

@@ -1,0 +1,74 @@
+"""The head of a stream, which says what `zfs receive` would make of it; and the token that a stream resumes. Pure."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from .bounds import Confinement, Refused, check_writes, marked, reached
+from .dataset import FILESYSTEM, VOLUME
+from .resume import BadToken, parse_token
+from .tree import Arriving, Tree
+
+_RECORD = struct.Struct("IIQQQIIQQ256s")  # dmu_replay_record_t with drr_begin, sys/zfs_ioctl.h
+_BEGIN, _MAGIC, _SUBSTREAM = 0, 0x2F5BACBAC, 1
+_RESUMING = 1 << 22  # DMU_BACKUP_FEATURE_RESUMING, behind the two bits of the header's type
+_TYPES = {FILESYSTEM: 2, VOLUME: 3}  # DMU_OST_ZFS, DMU_OST_ZVOL, sys/fs/zfs.h
+
+
+def check_arriving(stream: Arriving, bounds: Confinement, _: Tree | None) -> None:
+    """The stream has to be what was announced, and to be one.
+
+    A package of several (`zfs send -R`, -I, -p) has names and properties in it, and `zfs receive` makes datasets of
+    those names. And of one stream `zfs receive` may look for the base, by its GUID, in the whole pool.
+    """
+    check_writes(bounds)
+    reached(stream.name, bounds)
+    if stream.filter:
+        raise Refused("a confined receiver takes no stream that is compressed on its way")
+    head = read_head(stream.head)
+    if head.type != _TYPES.get(stream.kind):
+        raise Refused(f"its stream is not that of a {stream.kind}")
+    if head.to != stream.to:
+        raise Refused("its stream is of another snapshot than was announced")
+    if head.resuming and not stream.token:
+        raise Refused("its stream goes on with a receive that nobody resumes")
+    if not stream.token and head.base != stream.base:
+        raise Refused("its stream begins from another snapshot than was announced")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the first record of a stream says of it."""
+
+    type: int
+    to: int
+    base: int
+    resuming: bool
+
+
+def read_head(data: bytes) -> Head:
+    """Read the first record of a stream."""
+    if len(data) < _RECORD.size:
+        raise Refused("its stream ends before it has begun")
+    for order in "<>":
+        kind, _, magic, version, _, objects, _, to, base, _ = struct.unpack(order + _RECORD.format, data)
+        if kind == _BEGIN and magic == _MAGIC:
+            if version & 3 != _SUBSTREAM:
+                raise Refused("its stream is a package of several: a confined receiver takes one snapshot at a time")
+            return Head(objects, to, base, bool(version & _RESUMING))
+    raise Refused("its stream is no stream of ZFS")
+
+
+def needs_dataset(stream: Arriving) -> bool:
+    """Whether the dataset has to be there: else `zfs receive` would look for the base elsewhere in the pool."""
+    return read_head(stream.head).base != 0 and not stream.clone
+
+
+def resumed_snapshot(token: str, bounds: Confinement) -> tuple[str, int]:
+    """The full name and GUID of the snapshot that a token sends on; they have to belong together."""
+    try:
+        said = parse_token(token)
+    except BadToken as error:
+        raise Refused(f"it cannot be resumed: {error}") from error
+    return marked(said.to_name, "@", bounds), said.to_guid
