@@ -24,6 +24,7 @@ from zfsync_ssh.errors import AgentError, RemoteProtocolError
 from zfsync_ssh.events import Ended, Event, Finished, Status
 from zfsync_ssh.messages import (
     PROTOCOL,
+    Abort,
     Answer,
     Apply,
     Beat,
@@ -78,7 +79,7 @@ def answer(message: Message) -> list[bytes]:
         return [encode(Bye())]
     if isinstance(message, End):
         return [encode(Result(True, length=message.length))]
-    if isinstance(message, (Stream, Data)):
+    if isinstance(message, (Stream, Data, Abort)):
         return []
     names = ("operations", "placeholders")
     return [encode(Results(tuple(Result(True) for name in names for _ in getattr(message, name, ()))))]
@@ -326,6 +327,13 @@ async def test_results_without_end_are_given_up_at_their_bound(monkeypatch: pyte
 # ---- streams ---------------------------------------------------------------------------------------------------------
 
 
+def always_stale(message: Message) -> list[bytes]:
+    """No stream fits, and no new decision does."""
+    if isinstance(message, Sync):
+        return [encode(ANSWER)]
+    return [encode(Result(False, "stale", "it moved"))] if isinstance(message, Stream) else answer(message)
+
+
 class LyingOpener:
     """A way to agents that lie."""
 
@@ -352,10 +360,7 @@ class LyingOpener:
         (instead(Data, Output(b"x")), "received Output outside an Inventory"),
         (instead(Sync, Answer("/other", Decision(NEW), "dst/tree")), "received an Answer about another dataset"),
         (instead(Sync, ANSWER, Result(False), Result(False)), "received Result when nothing was to come"),
-        (
-            instead(Sync, ANSWER, Result(False, "stale", "it moved")),
-            "answered a Sync of src/tree with a base that is none",
-        ),
+        (always_stale, "answered a Sync of src/tree with a base that is none"),
         (instead(Sync, HEADER.pack(70, 30) + b'{"child":"","decision":[1,2]} '), "received a Answer that cannot be"),
     ],
 )
