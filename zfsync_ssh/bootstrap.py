@@ -38,11 +38,14 @@ MODULES = (
     "driver",
     "tree",
     "conversation",
+    "heartbeat",
     "operations",
     "receiving",
     "contents",
     "access",
     "reading",
+    "allowed",
+    "about",
     "remote_agent",
 )
 """The ★ modules that are the agent, each after those that it imports."""

@@ -30,6 +30,7 @@ from .source import Source
 from .telling import told
 from .throttle import Throttle
 from .transfer import Transfer
+from .watchdog import STALL_SECONDS
 from .workers import Workers, connection_lost
 
 
@@ -46,6 +47,8 @@ class Options:
     """One of `zfsync_ssh.compression.CHOICES`."""
     rate_limit: int = 0
     """Bytes a second of all streams together; 0 for no limit."""
+    stall_timeout: float = STALL_SECONDS
+    """Seconds after which a stream that stands still is ended; 0 for never."""
     confirm: Confirm | None = None
     """Asks before something is lost that the policy allows to be lost; None: nobody is there to ask."""
     expected: dict[str, Any] | None = None
@@ -62,6 +65,7 @@ class Options:
             policy=transfer.policy,
             compress=transfer.compress,
             rate_limit=transfer.rate_limit,
+            stall_timeout=transfer.stall_timeout,
             **more,
         )
 
@@ -179,9 +183,12 @@ class Replication:
     async def _open_control(self) -> tuple[AgentClient, Inventory]:
         client, hello = await self._target.open()
         self._observe(Connected(hello.host, hello.python, self._target.cipher))
-        if not self._options.dry_run:
-            await client.lock(self._target.root, self._options.owner)
-        return client, await self._target.inventory(client, self._options.recursive)
+        listing = self._target.inventory(client, self._options.recursive)
+        if self._options.dry_run:
+            return client, await listing
+        # Asked for at once: the agent answers in order, so it lists when it has the lock.
+        _, inventory = await both(client.lock(self._target.root, self._options.owner), listing)
+        return client, inventory
 
     def _record(self, made: Prepared) -> dict[str, Any]:
         source = self._source.host.at(self._source.root)
@@ -201,6 +208,7 @@ class Replication:
             self._target,
             policy=self._options.policy,
             throttle=Throttle(limit) if limit else None,
+            stall_timeout=self._options.stall_timeout,
             ledger=self._ledger,
             observe=self._observe,
         )

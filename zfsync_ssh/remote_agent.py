@@ -19,6 +19,7 @@ from .buffer import check_buffer
 from .conversation import Conversation, Gone
 from .dataset import ancestors_of, check_name, pool_of
 from .errors import ProtocolError, RemoteProtocolError, UsageError
+from .heartbeat import Heartbeat
 from .holds import RUN_LOCK, lock_name
 from .listing import listing_problem, missing
 from .lock import Lock, sweep
@@ -45,13 +46,13 @@ from .messages import (
     Sync,
 )
 from .messages import Lock as LockMessage
-from .operations import Operations
 from .process import PIPE_BYTES, Outputs, enlarge_pipe
-from .receiving import Receiving
 from .tree import BOUND, Bounds, Tree
 
 if TYPE_CHECKING:
+    from .operations import Operations
     from .reading import Reading
+    from .receiving import Receiving
 
 OUTPUT_BYTES = 64 << 10
 EXIT_PROTOCOL = 6
@@ -82,7 +83,7 @@ class Agent:
                     self._send(Bye())
                     return 0
                 self._answer(message)
-        except (Gone, BrokenPipeError):
+        except (Gone, ConnectionError):
             return 0
         except ProtocolError as error:
             if self._bounds is not None:
@@ -105,8 +106,16 @@ class Agent:
         self._conversation.send(message)
 
     def _answer(self, message: Message) -> None:
-        if self._bounds is not None and self._refused(message, self._bounds):
+        if self._bounds is None:
+            self._deal_with(message)
             return
+        try:
+            if not self._refused(message, self._bounds):
+                self._deal_with(message)
+        finally:
+            self._bounds.ended()
+
+    def _deal_with(self, message: Message) -> None:
         if isinstance(message, Begin):
             self._send(self._begin(message))
         elif isinstance(message, LockMessage):
@@ -164,9 +173,9 @@ class Agent:
         self._stop_reading()
         self._receiving = self._does = None
         if self._bounds is not None:
-            self._begun = Tree(message.root, message.buffer, self._bounds.command, self._bounds.scratch)
+            self._begun = Tree(message.root, message.buffer, self._bounds.command, self._bounds.scratch, message.beat)
             return Result(True, BOUND)
-        self._begun = Tree(message.root, message.buffer, message.command)
+        self._begun = Tree(message.root, message.buffer, message.command, beat=message.beat)
         return Result(True)
 
     @property
@@ -184,6 +193,8 @@ class Agent:
     @property
     def _receiver(self) -> Receiving:
         if self._receiving is None:
+            from .receiving import Receiving
+
             self._receiving = Receiving(self._target, self._conversation, self._bounds)
         return self._receiving
 
@@ -208,6 +219,8 @@ class Agent:
 
     def _operations_on(self, tree: Tree) -> Operations:
         if self._does is None:
+            from .operations import Operations
+
             self._does = Operations(tree)
         return self._does
 
@@ -259,6 +272,11 @@ class Agent:
             command = ("zpool",) if self._tree.command[-1] == "zfs" else self._tree.command
             self._send_outputs([(*command, *zfs.list_features(pool_of(self._tree.root)))])
             return Listed(True)
+        if message.kind == zfs.ABOUT_QUERY:
+            from . import about
+
+            self._send_lines(("%s\n" % line).encode("utf-8") for line in about.lines(self._tree))
+            return Listed(True)
         if message.kind not in zfs.QUERIES:
             raise RemoteProtocolError("received a Query of an unknown kind, %r" % message.kind)
         names = [self._tree.named(name) for name in message.names]
@@ -305,10 +323,12 @@ class Agent:
         stream = zfs.Stream(tree.named(message.child), *message[1:])
         through = filters.named(stream.filter).compress
         length = 0
-        with Outputs([(*tree.command, *zfs.send(stream))], PIPE_BYTES, through) as sending:
+        with Outputs([(*tree.command, *zfs.send(stream))], PIPE_BYTES, through) as sending, Heartbeat(
+            self._conversation, tree.beat, sending.kill
+        ) as heart:
             for chunk in sending:
-                length += len(chunk)
-                self._send(Output(chunk))
+                self._conversation.send_output(chunk)
+                heart.length = length = length + len(chunk)
         broken = filters.complaint(sending.filtered, stream.filter) if sending.filtered else ""
         if broken:  # first, since `zfs send` cannot end well either then
             return Result(False, "filter", broken, stream.dataset, length)

@@ -20,9 +20,11 @@ from .listing import InventoryParser, Lines, listing_problem, missing
 from .lock import Lock, sweep
 from .messages import Data, Operation, Result, Send
 from .operations import Operations
-from .sending import CHUNK_BYTES, LocalSending, Sending, start, start_sending
+from .sending import LocalSending, Sending, start, start_sending
 from .throttle import Throttle
 from .tree import Tree
+
+READ_BYTES = 128 << 10
 
 
 class Source(Protocol):
@@ -158,7 +160,7 @@ class LocalSource:
         stderr = asyncio.create_task(process.stderr.read())
         lines = Lines()
         try:
-            while chunk := await process.stdout.read(CHUNK_BYTES):
+            while chunk := await process.stdout.read(READ_BYTES):
                 for line in lines.feed(chunk):
                     parser.feed(line)
             return await process.wait(), (await stderr).decode("utf-8", "replace")
@@ -211,6 +213,12 @@ class AgentSending:
         if not self._ended.done():
             self._ended.set_result(None)
 
+    def waits_for(self, since: float) -> str:
+        """See `Sending`."""
+        if self._client.heard > since:
+            return f"zfs send gave nothing more on {self._client.host}, where the agent answers"
+        return f"the agent on {self._client.host} was not heard of"
+
     async def finish(self) -> str:
         """See `Sending`."""
         assert self._result is not None  # pump_into came first
@@ -220,6 +228,8 @@ class AgentSending:
             self._source.release(None)
             return str(error)
         self._source.release(self._client)
+        if result.ok and result.length != self.length:
+            return f"{self._client.host} says that it has sent {result.length} bytes, and {self.length} have arrived"
         return "" if result.ok else result.message
 
     async def kill(self) -> None:

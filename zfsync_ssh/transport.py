@@ -7,6 +7,7 @@ the rest of zfsync's start. The figures behind the tuning were measured against 
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import os
 import socket
@@ -31,10 +32,15 @@ REKEY_BYTES = 1 << 35
 """asyncssh's default of 1 GiB costs two round trips of standstill each; AES-GCM is good for far more than this."""
 MAX_PACKET_BYTES = 32 << 10
 """Larger SSH packets are slower."""
+UNSENT_BYTES = 256 << 10
+"""What the kernel may keep of what cannot be sent yet: enough to go on with, and no long queue to wait in."""
 WRITE_BUFFER_BYTES = 512 << 10
 WINDOW_BYTES = 2 << 20
-RECEIVE_WINDOW_BYTES = 32 << 20
+MAX_RECEIVE_WINDOW_BYTES = 32 << 20
 """The receive window of a channel: its throughput is at most this per round trip."""
+RECEIVE_BYTES_PER_SECOND = 320 << 20
+"""What the window makes room for. More than is needed costs dear: sshd fills it, and then copies all that waits there
+for every packet that comes to it."""
 _CIPHERS = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -70,17 +76,34 @@ class SshChannel(Channel):
         super().__init__()
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
         self._status: int | None = None
+        self._full = False
+        self._congested = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._chan is not None and not self._chan.is_closing():
-            self._chan.write(data)
+            self._chan.write(cast(bytes, data))  # asyncssh copies it
+
+    def congest(self, congested: bool) -> None:
+        """The connection that all channels share takes no more now, or does again."""
+        if not self._ended.is_set():
+            self._congested = congested
+            self._pause_or_resume()
+
+    def _pause_or_resume(self) -> None:
+        if self._full or self._congested:
+            super().pause_writing()
+        elif self.paused:
+            super().resume_writing()
 
     def close(self) -> None:
         if self._chan is not None:
-            self._chan.close()
+            self._chan.abort()  # close() would wait for the other side to take what is still to be sent
 
     # asyncssh calls these
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        from . import fastpath
+
+        fastpath.tune_channel(chan)
         self._chan = chan
         chan.set_write_buffer_limits(high=WRITE_BUFFER_BYTES, low=WRITE_BUFFER_BYTES // 4)
 
@@ -92,6 +115,14 @@ class SshChannel(Channel):
             self.input_received(data)
         else:
             self.stderr_received(data)
+
+    def pause_writing(self) -> None:
+        self._full = True
+        self._pause_or_resume()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._pause_or_resume()
 
     def eof_received(self) -> bool:
         return False
@@ -106,6 +137,7 @@ class SshChannel(Channel):
         pass
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._congested = False
         self.ended(self._status)
 
     def _pause_input(self) -> None:
@@ -123,6 +155,14 @@ class SshConnection:
     def __init__(self, connection: asyncssh.SSHClientConnection, host: str) -> None:
         self._connection = connection
         self._host = host
+        self._congested = False
+        self._channels: collections.deque[SshChannel] = collections.deque()
+        # asyncio tells asyncssh's connection when its socket takes no more, and that does nothing about it: megabytes
+        # would pile up, and what control agents are asked would wait behind them.
+        vars(connection).update(pause_writing=self._pause_writing, resume_writing=self._resume_writing)
+        link = connection.get_extra_info("socket")
+        if link is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     @property
     def cipher(self) -> str:
@@ -134,22 +174,52 @@ class SshConnection:
         """Whether the connection has gone."""
         return self._connection.is_closed()
 
-    async def open_channel(self, command: str, window: int) -> SshChannel:
-        """Run ``command`` in a new session; `ChannelRefused`, or `ConnectError` when the connection has gone."""
+    async def open_channel(self, command: str, *, receives: bool = False) -> SshChannel:
+        """Run ``command`` in a new session; `ChannelRefused`, or `ConnectError` when the connection has gone.
+
+        ``receives`` says that much will come over it.
+        """
         import asyncssh
 
+        from . import fastpath
+
+        tuned = isinstance(self._connection, fastpath.FastConnection)
+        window = MAX_RECEIVE_WINDOW_BYTES if receives and not tuned else WINDOW_BYTES
+        seconds = 0.0
         try:
             # An SshChannel has every callback of SSHClientSession; asyncssh asks for no more than that.
-            _, session = await self._connection.create_session(
+            opening = self._connection.create_session(
                 cast(Any, SshChannel), command, encoding=None, window=window, max_pktsize=MAX_PACKET_BYTES
             )
+            if receives and tuned:
+                (chan, session), seconds = await fastpath.with_round_trip(self._connection, opening)
+            else:
+                chan, session = await opening
         except asyncssh.ChannelOpenError as error:
             if self.lost:
                 raise ConnectError(f"The connection to {self._host} was lost.") from error
             raise ChannelRefused(str(error)) from error
         except (asyncssh.Error, OSError) as error:
             raise ConnectError(f"The connection to {self._host} was lost: {error}.") from error
-        return cast(SshChannel, session)
+        channel = cast(SshChannel, session)
+        if seconds:
+            best = int(RECEIVE_BYTES_PER_SECOND * seconds)
+            fastpath.widen(chan, min(max(best, WINDOW_BYTES), MAX_RECEIVE_WINDOW_BYTES))
+        self._channels.append(channel)
+        channel.congest(self._congested)
+        return channel
+
+    def _pause_writing(self) -> None:
+        self._congested = True
+        for channel in self._channels:
+            channel.congest(True)
+
+    def _resume_writing(self) -> None:
+        """Let the channels go on, another one first each time: it may fill the socket again by itself."""
+        self._congested = False
+        self._channels.rotate(-1)
+        for channel in tuple(self._channels):
+            channel.congest(self._congested)
 
     async def close(self) -> None:
         """Disconnect. Never fails."""
@@ -163,13 +233,13 @@ class SshConnection:
 class SshOpener:
     """Opens channels to ``command`` over one connection, which is made when the first is asked for.
 
-    ``receives`` says that much will come from there: the channels get a large receive window.
+    ``receives`` says that much will come from there: the channels get a receive window as large as the way is long.
     """
 
     def __init__(self, options: SshOptions, command: str, *, receives: bool = False) -> None:
         self._options = options
         self._command = command
-        self._window = RECEIVE_WINDOW_BYTES if receives else WINDOW_BYTES
+        self._receives = receives
         self._connection: SshConnection | None = None
         self._connecting = asyncio.Lock()
 
@@ -188,7 +258,7 @@ class SshOpener:
         async with self._connecting:
             if self._connection is None:
                 self._connection = await connect(self._options)
-        return await self._connection.open_channel(self._command, self._window)
+        return await self._connection.open_channel(self._command, receives=self._receives)
 
     async def close(self) -> None:
         """Disconnect. Never fails."""
@@ -200,8 +270,11 @@ async def connect(options: SshOptions) -> SshConnection:
     """Connect, check the host's key and log in; `ConnectError` says in one sentence what went wrong and what to do."""
     import asyncssh
 
+    from . import fastpath
+
     with _told(options):
         connection = await asyncssh.connect(options.host, **_arguments(options))
+    fastpath.tune(connection)
     return SshConnection(connection, options.host)
 
 

@@ -17,13 +17,15 @@ from .zfs import ASIDE_MARK
 class Tree(NamedTuple):
     """What `zfsync_ssh.messages.Begin` said. A target has a ``buffer``, a source has none; ``command`` runs zfs.
 
-    ``scratch`` is the dataset below which a clone may be made for a moment; the pool, when it is empty.
+    ``scratch`` is the dataset below which a clone may be made for a moment; the pool, when it is empty. ``beat`` is the
+    seconds between two beats of the `zfsync_ssh.heartbeat`; 0 for none.
     """
 
     root: str
     buffer: str
     command: Tuple[str, ...]
     scratch: str = ""
+    beat: int = 0
 
     @property
     def roots(self) -> Tuple[str, ...]:
@@ -73,12 +75,14 @@ class Bounds(NamedTuple):
 
     ``refuses`` is asked before anything is done, and says why that may not be, as the end of a sentence, or nothing.
     ``tells`` hears of what broke the protocol. ``command`` runs zfs, whatever the client says.
+    ``ended`` hears when a message has been dealt with, and a stream received.
     """
 
     refuses: Callable[[Union[Message, Operation, Arriving], Optional[Tree]], str]
     tells: Callable[[str], None]
     command: Tuple[str, ...]
     scratch: str
+    ended: Callable[[], None]
 
 
 BOUND = "confined"

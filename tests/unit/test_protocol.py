@@ -21,6 +21,7 @@ from zfsync_ssh.messages import (
     Abort,
     Answer,
     Apply,
+    Beat,
     Begin,
     Bye,
     CleanBuffer,
@@ -39,6 +40,7 @@ from zfsync_ssh.messages import (
     Pong,
     Result,
     Results,
+    Send,
     Stream,
     Sync,
     trimmed,
@@ -64,7 +66,7 @@ ANSWERS: tuple[Message, ...] = (
     Bye(),
 )
 CLIENT_MESSAGES: tuple[Message, ...] = (*QUESTIONS, *STREAM_PARTS, Ping(1))
-AGENT_MESSAGES: tuple[Message, ...] = (HELLO, Output(b"r"), *ANSWERS, Pong(1), Failure("protocol", "no"))
+AGENT_MESSAGES: tuple[Message, ...] = (HELLO, Output(b"r"), *ANSWERS, Pong(1), Beat(1), Failure("protocol", "no"))
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
@@ -167,6 +169,7 @@ def test_what_an_agent_says_is_what_a_client_hears(message: Message) -> None:
     pair = Pair(greeted=not isinstance(message, Hello))
     asked: dict[type, Message] = {
         Listed: Inventory(), Output: Inventory(), Result: Lock(""), Results: Apply(()), Answer: SYNC, Bye: Close(),
+        Beat: Send("", "@1"),
     }  # fmt: skip
     if type(message) in asked:
         pair.ask(asked[type(message)])
@@ -234,7 +237,7 @@ def test_what_the_other_side_would_not_take_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("agent", [True, False])
-@pytest.mark.parametrize("number", [0, 17, 64, 74, 255])
+@pytest.mark.parametrize("number", [0, 17, 64, 75, 255])
 def test_an_unknown_type_is_refused(agent: bool, number: int) -> None:
     with pytest.raises(RemoteProtocolError, match=f"unknown type {number}"):
         hear(Connection(agent), HEADER.pack(number, 0))
@@ -332,13 +335,21 @@ def test_what_came_before_the_end_of_input_is_still_heard() -> None:
 # ---- order -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("message", QUESTIONS, ids=type_of)
-def test_a_client_asks_nothing_before_hello(message: Message) -> None:
+def test_a_client_says_what_the_channel_is_for_without_waiting_for_hello() -> None:
+    client, agent = Connection(agent=False), Connection(agent=True)
+    agent.receive(client.send(BEGIN))
+    assert agent.next_message() == BEGIN
+    client.receive(agent.send(HELLO) + agent.send(Result(True)))
+    assert (client.next_message(), client.next_message(), client.unanswered) == (HELLO, Result(True), 0)
+
+
+@pytest.mark.parametrize("message", QUESTIONS[1:], ids=type_of)
+def test_a_client_asks_nothing_else_before_hello(message: Message) -> None:
     with pytest.raises(LocalProtocolError, match="before Hello"):
         Connection(agent=False).send(message)
 
 
-@pytest.mark.parametrize("message", [Output(b""), *ANSWERS, Pong(1)], ids=type_of)
+@pytest.mark.parametrize("message", [Output(b""), *ANSWERS, Pong(1), Beat(1)], ids=type_of)
 def test_an_agent_says_nothing_before_hello(message: Message) -> None:
     Pair(greeted=False).agent_may_not(message, "before Hello")
 
@@ -358,7 +369,7 @@ def test_nothing_follows_close(message: Message) -> None:
     pair.client_may_not(message, "after Close")
 
 
-@pytest.mark.parametrize("message", [HELLO, Output(b""), *ANSWERS, Pong(1)], ids=type_of)
+@pytest.mark.parametrize("message", [HELLO, Output(b""), *ANSWERS, Pong(1), Beat(1)], ids=type_of)
 def test_nothing_follows_bye(message: Message) -> None:
     pair = Pair()
     pair.ask(Close())
@@ -452,6 +463,31 @@ def test_a_pong_needs_its_ping() -> None:
     pair.agent_may_not(Pong(1), "without its Ping")
 
 
+def test_a_beat_comes_amid_a_stream_or_a_send() -> None:
+    pair = Pair()
+    pair.agent_may_not(Beat(1), "outside a Stream or Send")
+    pair.ask(Inventory(), SYNC, STREAM)
+    pair.agent_may_not(Beat(1), "outside a Stream or Send")
+    pair.answer(Listed(True), ANSWER, Beat(1))
+    pair.ask(End(0))
+    pair.answer(Beat(1), Result(True))
+    pair.agent_may_not(Beat(1), "outside a Stream or Send")
+    pair.ask(Send("/a", "@1"))
+    pair.answer(Beat(0), Output(b"x"), Beat(1), Result(True))
+
+
+def test_a_stream_has_not_arrived_before_its_end() -> None:
+    pair = Pair()
+    pair.ask(SYNC, STREAM, Data(b"x"))
+    pair.answer(ANSWER)
+    pair.agent_may_not(Result(True), "that a Stream has arrived, before its End")
+    pair.ask(End(1), STREAM)
+    pair.answer(Result(True))
+    pair.agent_may_not(Result(True), "that a Stream has arrived, before its End")
+    pair.ask(Abort("no"))
+    pair.answer(Result(False))
+
+
 def test_a_stream_may_be_answered_before_its_end() -> None:
     pair = Pair()
     pair.ask(STREAM, Data(b"x"))
@@ -518,7 +554,7 @@ json_values = st.recursive(
 FIELDS = sorted({name for message in CLIENT_MESSAGES + AGENT_MESSAGES for name in message._fields})
 hostile_frames = st.builds(
     frame,
-    st.sampled_from([*range(14), *range(64, 75)]),
+    st.sampled_from([*range(14), *range(64, 76)]),
     st.binary(max_size=20) | json_values | st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=4),
 )
 hostile = st.lists(
@@ -584,3 +620,57 @@ def test_never_more_are_told_than_fit_and_always_the_newest(count: int, needed: 
     assert list(told) == [snapshot for snapshot in many if snapshot in told]
     assert told[-1:] == tuple(many[-1:])
     assert len(told) >= min(count, limit // 2)
+
+
+# ---- streams that are not copied -------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.one_of(st.binary(max_size=40), st.integers(0, 9)), max_size=8), st.data())
+def test_a_stream_taken_apart_from_its_input_is_the_same_stream(said: list[bytes | int], data: st.DataObject) -> None:
+    talk = [SYNC, STREAM, *(Data(one) if isinstance(one, bytes) else Ping(one) for one in said), Abort(""), SYNC]
+    wire = b"".join(encode(message) for message in talk)
+    agent = Connection(agent=True)
+    heard: list[Message] = []
+    while wire:
+        size = data.draw(st.integers(1, len(wire)))
+        agent.receive(wire[:size])
+        wire = wire[size:]
+        while True:
+            taken = agent.take_data()
+            if taken is not None:
+                come, missing = taken
+                heard.append(Data(come + wire[:missing]))
+                wire = wire[missing:]
+            elif (message := agent.next_message()) is not None:
+                heard.append(message)
+            else:
+                break
+    assert heard == talk
+
+
+def test_data_that_may_not_come_is_not_taken() -> None:
+    agent = Connection(agent=True)
+    agent.receive(encode(Data(b"x")))
+    assert agent.take_data() is None
+    with pytest.raises(RemoteProtocolError, match="outside a Stream"):
+        agent.next_message()
+
+
+def test_data_that_is_too_long_is_not_taken() -> None:
+    agent = listening_agent()
+    agent.receive(HEADER.pack(7, MAX_DATA_BYTES + 1))
+    assert agent.take_data() is None
+    with pytest.raises(RemoteProtocolError, match="too long"):
+        agent.next_message()
+
+
+def test_a_header_sent_by_itself_is_that_of_the_whole_frame() -> None:
+    pair = Pair()
+    pair.ask(STREAM)
+    for length in (0, 1, 300, MAX_DATA_BYTES):
+        assert pair.client.send_header(Data, length) == encode(Data(bytes(length)))[: HEADER.size]
+    with pytest.raises(LocalProtocolError):
+        pair.client.send_header(Data, MAX_DATA_BYTES + 1)
+    pair.ask(Abort(""))
+    with pytest.raises(LocalProtocolError, match="outside a Stream"):
+        pair.client.send_header(Data, 1)
