@@ -335,8 +335,16 @@ def test_what_came_before_the_end_of_input_is_still_heard() -> None:
 # ---- order -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("message", QUESTIONS, ids=type_of)
-def test_a_client_asks_nothing_before_hello(message: Message) -> None:
+def test_a_client_says_what_the_channel_is_for_without_waiting_for_hello() -> None:
+    client, agent = Connection(agent=False), Connection(agent=True)
+    agent.receive(client.send(BEGIN))
+    assert agent.next_message() == BEGIN
+    client.receive(agent.send(HELLO) + agent.send(Result(True)))
+    assert (client.next_message(), client.next_message(), client.unanswered) == (HELLO, Result(True), 0)
+
+
+@pytest.mark.parametrize("message", QUESTIONS[1:], ids=type_of)
+def test_a_client_asks_nothing_else_before_hello(message: Message) -> None:
     with pytest.raises(LocalProtocolError, match="before Hello"):
         Connection(agent=False).send(message)
 
