@@ -635,7 +635,19 @@ def destroy_marks(path: str, name: str) -> None:
         there[:] = [entry for entry in there if entry not in gone]
 
 
+def do_version(path: str, arguments: list[str]) -> None:
+    print("zfs-2.3.1-1\nzfs-kmod-2.3.1-1")
+
+
+def do_allow(path: str, arguments: list[str]) -> None:
+    with State(path).open() as state:
+        if arguments[0] not in state["datasets"]:
+            fail(f"cannot open '{arguments[0]}': dataset does not exist")
+        print(state.get("allow", ""), end="")
+
+
 VERBS = {
+    "version": do_version, "allow": do_allow,
     "list": do_list, "send": do_send, "receive": do_receive, "create": do_create, "rename": do_rename,
     "inherit": do_inherit, "destroy": do_destroy, "hold": do_hold, "release": do_release, "holds": do_holds,
     "bookmark": do_bookmark, "set": do_set, "get": do_get, "rollback": do_rollback, "promote": do_promote,

@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from . import bootstrap
+from .about import About
+from .about import parse as parse_about
 from .channel import Channel
 from .dataset import Host, Inventory
 from .entry import Entry, decode_line
@@ -48,7 +50,7 @@ from .messages import Inventory as InventoryMessage
 from .protocol import HEADER, Connection
 from .reading import MAX_BATCH_ENTRIES
 from .tree import BOUND
-from .zfs import batches
+from .zfs import ABOUT_QUERY, batches
 
 HELLO_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
@@ -56,8 +58,12 @@ PING_SECONDS = 30.0
 """How often each agent hears from us: see `zfsync_ssh.conversation.MAX_SILENCE_SECONDS`."""
 BEAT_SECONDS = 10
 """How often an agent that waits for zfs amid a stream tells that it is there."""
-MAX_LISTING_BYTES = 1 << 30
-"""Of text, decompressed: some ten million snapshots. More is no listing."""
+ANSWER_SECONDS = 60.0
+"""Within which an agent answers what needs no zfs."""
+MAX_LISTING_BYTES = 1 << 28
+"""Of text, decompressed: some two million snapshots. More is no listing."""
+MAX_RESULTS = 1 << 17
+"""Of one `CleanBuffer`; of an `Apply` there is one for each operation."""
 
 
 class AgentClient:
@@ -71,6 +77,7 @@ class AgentClient:
         self._take: Callable[[bytes], None] | None = None
         self._relay: Callable[[bytes], Awaitable[None]] | None = None
         self._results: list[Result] = []
+        self._results_due = 0
         self._hello: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._error: AgentError | None = None
@@ -84,10 +91,14 @@ class AgentClient:
 
     # -- the conversation --
 
-    async def start(self) -> Hello:
-        """Push the agent and wait for its hello; `AgentError` when it does not come."""
+    async def start(self, root: str, buffer: str, command: tuple[str, ...]) -> Hello:
+        """Push the agent, say what the channel is for, and wait for its hello and for its consent.
+
+        `AgentError` when the hello does not come, `ZfsError` when the agent will not have it.
+        """
         nonce = secrets.token_hex(16)
         self.channel.write(bootstrap.payload(nonce))
+        begun = self.ask(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
         greeting = bootstrap.Greeting(nonce)
         try:
             async with asyncio.timeout(HELLO_SECONDS):
@@ -108,6 +119,10 @@ class AgentClient:
                 f"this one {PROTOCOL}: use the same version at both ends."
             )
         self._tasks.append(asyncio.create_task(self._keep_in_touch()))
+        result = await self._soon(begun, "Begin")
+        if not result.ok:
+            raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
+        self.confined = result.code == BOUND
         return hello
 
     def ask(self, message: Message) -> asyncio.Future[Message]:
@@ -171,16 +186,9 @@ class AgentClient:
 
     # -- questions with more to them --
 
-    async def begin(self, root: str, buffer: str, command: tuple[str, ...]) -> None:
-        """Say what the channel is for; `ZfsError` when the agent will not have it."""
-        result = await self.result(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
-        if not result.ok:
-            raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
-        self.confined = result.code == BOUND
-
     async def lock(self, root: str, owner: str) -> None:
         """Take the target's lock; `LockedError` when another run has it."""
-        result = await self.result(Lock(owner))
+        result = await self._soon(self.ask(Lock(owner)), "Lock")
         if not result.ok and result.code == "locked":
             holder = result.message or "a run that did not say its name"
             raise LockedError(f"{self.host.at(root)} is locked by {holder}: wait for it to end, or end it.")
@@ -193,12 +201,28 @@ class AgentClient:
         assert isinstance(answer, Result)  # the Connection let no other through
         return answer
 
+    async def _soon(self, asked: asyncio.Future[Message], what: str) -> Result:
+        """The result of a question that is answered at once; `AgentError` when it is not."""
+        try:
+            answer = await asyncio.wait_for(asked, ANSWER_SECONDS)
+        except TimeoutError:
+            raise AgentError(
+                f"The agent on {self.host} did not answer {what} in {ANSWER_SECONDS:.0f} seconds."
+            ) from None
+        assert isinstance(answer, Result)  # the Connection let no other through
+        return answer
+
     async def results(self, message: Apply | CleanBuffer) -> list[Result]:
         """Ask something that is answered with a result each."""
         self._results = []
+        self._results_due = len(message.operations) if isinstance(message, Apply) else MAX_RESULTS
         answer = await self.ask(message)
         assert isinstance(answer, Results)
-        return [*self._results, *answer.results]
+        if isinstance(message, Apply) and len(self._results) != self._results_due:
+            raise self._blame(
+                RemoteProtocolError(f"sent Results of {len(self._results)} for {self._results_due} operations")
+            )
+        return self._results
 
     async def apply(self, operations: Sequence[Operation]) -> list[Result]:
         """Carry out ``operations``; their results, in order."""
@@ -221,6 +245,12 @@ class AgentClient:
         for batch in batches(names):
             await self._listing(Query(kind, tuple(batch)), found.append)
         return found
+
+    async def about(self) -> About | None:
+        """What the agent says of itself; None for a confined receiver that does not know the question yet."""
+        found: list[str] = []
+        answer = await self._listing(Query(ABOUT_QUERY, ()), found.append)
+        return parse_about(found) if answer.ok else None
 
     async def batch(self, share: int) -> tuple[list[Entry], bool]:
         """The next entries of the snapshot that the last `Digest` opened, and whether there are more.
@@ -300,6 +330,9 @@ class AgentClient:
                     raise AgentError(self._why_gone())
         except AgentError as error:
             self._fail(error if not isinstance(error, RemoteProtocolError) else self._blame(error))
+        except Exception as error:  # a defect here: nobody may wait for ever because of it
+            self._fail(AgentError(f"What the agent on {self.host} said could not be taken: {error!r}."))
+            raise
 
     def _deliver(self, message: Message) -> None:
         if isinstance(message, Beat):
@@ -311,8 +344,8 @@ class AgentClient:
         elif isinstance(message, Output):
             if self._take is not None:
                 self._take(message.payload)
-        elif isinstance(message, Results) and message.more:
-            self._results += message.results
+        elif isinstance(message, Results) and not self._take_results(message):
+            pass
         elif not isinstance(message, Pong):
             future = self._waiting.popleft()
             self._answers += 1
@@ -320,6 +353,13 @@ class AgentClient:
                 future.set_result(message)
             if isinstance(message, Bye):
                 self._error = AgentError(f"The agent on {self.host} has ended.")
+
+    def _take_results(self, message: Results) -> bool:
+        """Keep results; whether these are the last."""
+        self._results += message.results
+        if len(self._results) > self._results_due:
+            raise RemoteProtocolError(f"sent Results of more than {self._results_due}")
+        return not message.more
 
     def _fail(self, error: AgentError) -> None:
         if self._error is None:

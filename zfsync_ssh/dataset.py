@@ -165,6 +165,11 @@ def ancestors_of(name: str) -> Tuple[str, ...]:
     return tuple("/".join(parts[:depth]) for depth in range(1, len(parts)))
 
 
+def is_component(text: str) -> bool:
+    """Whether ``text`` could be a part of a dataset's name, or what stands after the ``@`` or ``#`` of one."""
+    return _COMPONENT.fullmatch(text) is not None
+
+
 def check_name(name: str) -> str:
     """Return ``name`` if it is a legal full name of a dataset; raise `UsageError` saying why not.
 

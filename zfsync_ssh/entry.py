@@ -57,7 +57,10 @@ def encode_line(entry: Entry) -> str:
 
 def decode_line(line: str) -> Entry:
     """The entry in a line; ``ValueError`` for a line that has none."""
-    values = json.loads(line)
+    try:
+        values = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("a line that is no entry") from error
     if not isinstance(values, list) or tuple(type(value) for value in values) != _TYPES:
         raise ValueError("a line that is no entry")
     return Entry(*values)

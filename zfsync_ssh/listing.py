@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from .buffer import PATH_PROPERTY, child_waiting
-from .dataset import Bookmark, Dataset, Inventory, Snapshot, child_of
+from .dataset import Bookmark, Dataset, Inventory, Snapshot, child_of, is_component
 from .zfs import (
     ASIDE_MARK,
     ASIDE_PROPERTY,
@@ -19,6 +19,8 @@ from .zfs import (
     STREAM_PROPERTY,
 )
 
+MAX_LINE_BYTES = 256 << 10
+"""The longest are entries of `zfsync_ssh.entry`: a path and a link's target of 4 KiB each, escaped."""
 MAX_SHARED_NAMES = 4096
 """Names of snapshots that are looked for in every dataset. Where there are more, most are in one dataset only, and a
 table of them all would take a fifth of the memory of the inventory."""
@@ -92,13 +94,15 @@ class InventoryParser:
     def _add_dataset(self, name: str, values: List[str]) -> None:
         if len(values) != len(self._columns):
             raise ValueError("a row of %d columns, not %d" % (len(values) + 1, len(self._columns) + 1))
+        if not all(map(is_component, name.split("/"))):
+            raise ValueError("%r, which no dataset can be called" % name)
         row = dict(zip(self._columns, _unset(values)))
         self._rows[name] = _Rows(
             Dataset(
                 name,
                 row["type"],
-                int(row["guid"]),
-                int(row["used"] or 0),
+                _number(row["guid"]),
+                _number(row["used"] or "0"),
                 row["receive_resume_token"],
                 row["origin"],
                 encrypted=row["encryption"] not in ("", "off"),
@@ -106,8 +110,8 @@ class InventoryParser:
                 placeholder=row[PLACEHOLDER_PROPERTY] == name,  # what lies below inherits it, but not that it fits
                 excluded=row[EXCLUDE_PROPERTY] == "on",
                 path=row[PATH_PROPERTY],
-                written=int(row["written"] or 0),
-                available=int(row["available"] or 0),
+                written=_number(row["written"] or "0"),
+                available=_number(row["available"] or "0"),
                 encryption_root=row["encryptionroot"],
                 key_loaded=row["keystatus"] == "available",
                 stream=row[STREAM_PROPERTY],
@@ -124,14 +128,16 @@ class InventoryParser:
             raise ValueError("a row of %d columns, not %d" % (len(numbers) + 1, self._numbers + 1))
         guid, createtxg, *creation = numbers
         short = name[len(rows.dataset.name) + 1 :]
+        if short not in self._names and not is_component(short):
+            raise ValueError("%r, which no snapshot can be called" % name)
         if name[len(rows.dataset.name)] == "#":
-            rows.bookmarks.append(Bookmark(short, int(guid), int(createtxg)))
+            rows.bookmarks.append(Bookmark(short, _number(guid), _number(createtxg)))
         else:
             # Recursive snapshots have one name in every dataset: keep it once.
             short = self._names.get(short, short)
             if len(self._names) < MAX_SHARED_NAMES:
                 self._names[short] = short
-            rows.snapshots.append(Snapshot(short, int(guid), int(createtxg), 0, *map(int, creation)))
+            rows.snapshots.append(Snapshot(short, _number(guid), _number(createtxg), 0, *map(_number, creation)))
 
     def finish(self, ancestors: Tuple[str, ...] = (), available: int = 0, encrypted: bool = False) -> Inventory:
         """The inventory of all lines fed. A snapshot whose dataset is in no line has gone meanwhile."""
@@ -158,15 +164,25 @@ class InventoryParser:
         return Inventory(self._root, datasets, buffered, buffer, ancestors, available, encrypted)
 
 
+def _number(text: str) -> int:
+    """An unsigned 64-bit number as `zfs list -p` writes it; ``ValueError`` for what `int` takes beside it."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 1 << 64):
+        raise ValueError("%.40r, which is no number of ZFS's" % text)
+    return int(text)
+
+
 def _unset(values: List[str]) -> Iterator[str]:
     """`zfs list` writes ``-`` for what is not set."""
     return ("" if value == "-" else value for value in values)
 
 
 def parse_numbers(stdout: str) -> Dict[str, int]:
-    """The output of `list_written`, `list_holds` or `list_guids`: bytes, holds or GUIDs by full name."""
-    rows = (line.split("\t") for line in stdout.splitlines())
-    return {name: int(number) for name, number in rows if number.isdigit()}
+    """The output of `list_written`, `list_holds` or `list_guids`: bytes, holds or GUIDs by full name.
+
+    What has no number there is left out.
+    """
+    rows = (line.rpartition("\t") for line in stdout.splitlines())
+    return {name: int(text) for name, _, text in rows if text.isascii() and text.isdigit() and len(text) <= 20}
 
 
 class Lines:
@@ -176,8 +192,10 @@ class Lines:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> List[str]:
-        """The lines that ``chunk`` completes."""
+        """The lines that ``chunk`` completes; ``ValueError`` for one that is no text, or has no end."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise ValueError("a line of more than %d KiB" % (MAX_LINE_BYTES >> 10))
         return [line.decode("utf-8") for line in lines]
 
     @property

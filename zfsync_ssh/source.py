@@ -227,6 +227,8 @@ class AgentSending:
             self._source.release(None)
             return str(error)
         self._source.release(self._client)
+        if result.ok and result.length != self.length:
+            return f"{self._client.host} says that it has sent {result.length} bytes, and {self.length} have arrived"
         return "" if result.ok else result.message
 
     async def kill(self) -> None:

@@ -17,7 +17,7 @@ from .dataset import Host
 from .decision import REFUSED, UPTODATE, TargetState
 from .dispatch import Dispatch
 from .endpoint import Endpoint
-from .errors import AgentError, ConnectError, StalledError, ZfsError, ZfsyncError
+from .errors import AgentError, ConnectError, RemoteProtocolError, StalledError, ZfsError, ZfsyncError
 from .events import Notice, Observer, Opened, Progress, SendEnded, SendStarted, Status
 from .item import Item, Step
 from .ledger import Ledger
@@ -67,6 +67,8 @@ class _Sent:
     answer: asyncio.Future[Message]
     started: float
     results: list[asyncio.Future[Message]] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    """Bytes of the streams that the results are about."""
     problem: str = ""
     """What went wrong at the source."""
     code: str = "source"
@@ -247,6 +249,7 @@ class Workers:
         finally:
             lane.sending = lane.stalled = None
             lane.before += sending.length
+            sent.lengths.append(sending.length)
             sent.bytes += sending.length
 
     async def _settle(self, lane: _Lane, sent: _Sent, fresh: bool = False) -> None:
@@ -254,6 +257,7 @@ class Workers:
         try:
             answer = await sent.answer
             results = [await result for result in sent.results]
+            _check_answers(lane.client, sent, answer, results)
         except AgentError as error:
             lane.error = error
             self._fail(sent, "stalled" if isinstance(error, StalledError) else "lost", str(self._lost(error)))
@@ -334,6 +338,20 @@ def _target_waits(client: AgentClient, whole: bool, since: float) -> str:
         return f"the agent on {client.host} was not heard of"
     what = "came to no end after the whole stream" if whole else "took nothing more"
     return f"zfs receive {what} on {client.host}, where the agent answers ('zpool status' there may say why)"
+
+
+def _check_answers(client: AgentClient, sent: _Sent, answer: Message, results: list[Message]) -> None:
+    """Hang up on an agent that answers about something else; `RemoteProtocolError`."""
+    problem = ""
+    if not isinstance(answer, Answer) or answer.child != sent.item.child:
+        problem = f"an Answer about another dataset than {sent.item.source.name}"
+    for result, length in zip(results, sent.lengths, strict=True):
+        if isinstance(result, Result) and result.ok and result.length != length:
+            problem = f"a Result of {result.length} bytes for a Stream of {length} of {sent.item.source.name}"
+    if problem:
+        error = RemoteProtocolError(f"The agent on {client.host} broke the protocol: received {problem}.")
+        client.give_up(error)
+        raise error
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:

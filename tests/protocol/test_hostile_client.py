@@ -116,7 +116,7 @@ class Conversation:
     def hear(self) -> Message:
         while (message := self.connection.next_message()) is None:
             data = self.socket.recv(65536)
-            assert data, f"the receiver hung up: {self.log}"
+            assert data, "the receiver hung up"
             self.connection.receive(data)
         return message
 
