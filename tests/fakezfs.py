@@ -7,6 +7,8 @@ Tests run it thousands of times: it imports only what starts at once.
 
 Environment: ``FAKEZFS_SLOW`` seconds to wait for each 64 KiB received; ``FAKEZFS_FULL`` bytes after which the pool is
 full; ``FAKEZFS_RECORDS``: streams begin with a record as those of OpenZFS do.
+
+``State.hang`` lets every send or receive stand still at some byte, until it is told otherwise or its parent has ended.
 """
 
 from __future__ import annotations
@@ -97,6 +99,11 @@ class State:
                 [short, guid or guid_of(name, state["txg"], self.path), state["txg"], written]
             )
 
+    def hang(self, **after: int) -> None:
+        """From now on, every ``send`` or ``receive`` stands still after so many bytes of a snapshot, or none does."""
+        with self.open() as state:
+            state["hang"] = after
+
     def destroy(self, name: str) -> None:
         """Take away a snapshot or a dataset with all below it."""
         dataset, _, short = name.partition("@")
@@ -140,6 +147,16 @@ def add(state: dict[str, Any], name: str, kind: str, properties: dict[str, str])
     }  # fmt: skip
     state["datasets"][name] = dataset
     return dataset
+
+
+def stand_still(state_file: State) -> None:
+    """Do nothing, as long as that is wanted and the parent lives: a test leaves nobody behind."""
+    parent, wanted = os.getppid(), True
+    while wanted and os.getppid() == parent:
+        time.sleep(0.05)
+        with state_file.open() as state:
+            wanted = bool(state["hang"])
+    sys.exit(1)
 
 
 def fail(message: str) -> None:
@@ -218,8 +235,10 @@ def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dic
 
 def do_send(path: str, arguments: list[str]) -> None:
     flags, _, names = options(arguments, "iIt")
-    with State(path).open() as state:
+    state_file = State(path)
+    with state_file.open() as state:
         datasets = state["datasets"]
+        hangs = state.get("hang", {}).get("send")
     offset = 0
     if "t" in flags:
         token = read_token(flags["t"])
@@ -259,7 +278,10 @@ def do_send(path: str, arguments: list[str]) -> None:
         if records:
             out.write(begin_record(datasets[name]["kind"], guid, base, resuming=bool(offset)))
         out.write(MAGIC + b"%08d" % len(line) + line)
-        out.write(content(guid, written)[offset:])
+        out.write(content(guid, written)[offset:hangs])
+        if hangs is not None:
+            out.flush()
+            stand_still(state_file)
         base = guid
     out.flush()
 
@@ -288,6 +310,8 @@ def do_receive(path: str, arguments: list[str]) -> None:
             if not dataset["snapshots"] and not dataset["properties"].get("zfsync:placeholder"):
                 del state["datasets"][target]
         return
+    with state_file.open() as state:
+        hangs = state.get("hang", {}).get("receive")
     stdin = sys.stdin.buffer
     count = 0
     while True:
@@ -304,6 +328,8 @@ def do_receive(path: str, arguments: list[str]) -> None:
         missing = head["length"]
         hash_of = zlib.crc32(b"")
         while missing:
+            if hangs is not None and head["length"] - missing >= hangs:
+                stand_still(state_file)
             data = stdin.read(min(missing, 64 << 10))
             if os.environ.get("FAKEZFS_FULL") and head["length"] - missing > int(os.environ["FAKEZFS_FULL"]):
                 fail(f"cannot receive {kind_of(head)} stream: out of space")

@@ -9,6 +9,7 @@ import asyncio
 import collections
 import contextlib
 import secrets
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -24,10 +25,12 @@ from .messages import (
     MAX_OPERATIONS,
     PROTOCOL,
     Apply,
+    Beat,
     Begin,
     Bye,
     CleanBuffer,
     Close,
+    Data,
     Failure,
     Hello,
     Listed,
@@ -44,7 +47,7 @@ from .messages import (
     Send,
 )
 from .messages import Inventory as InventoryMessage
-from .protocol import Connection
+from .protocol import HEADER, Connection
 from .reading import MAX_BATCH_ENTRIES
 from .tree import BOUND
 from .zfs import ABOUT_QUERY, batches
@@ -53,6 +56,8 @@ HELLO_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
 PING_SECONDS = 30.0
 """How often each agent hears from us: see `zfsync_ssh.conversation.MAX_SILENCE_SECONDS`."""
+BEAT_SECONDS = 10
+"""How often an agent that waits for zfs amid a stream tells that it is there."""
 MAX_LISTING_BYTES = 1 << 30
 """Of text, decompressed: some ten million snapshots. More is no listing."""
 
@@ -72,6 +77,10 @@ class AgentClient:
         self._tasks: list[asyncio.Task[None]] = []
         self._error: AgentError | None = None
         self._pings = 0
+        self._answers = 0
+        self._taken = 0
+        self.heard = time.monotonic()
+        """When it last said something, by that clock."""
         self.confined = False
         """It is a confined receiver, which takes one snapshot in a stream; known once it has begun."""
 
@@ -119,6 +128,12 @@ class AgentClient:
         if self._error is None:
             self._write(message)
 
+    def tell_data(self, frame: memoryview) -> None:
+        """Send a `Data`: ``frame`` is its payload, with room for the header in front. It may be used again at once."""
+        if self._error is None:
+            frame[: HEADER.size] = self._connection.send_header(Data, len(frame) - HEADER.size)
+            self.channel.write(frame)
+
     @property
     def error(self) -> AgentError | None:
         """Why the agent, or the way to it, has gone; None while it is there."""
@@ -133,6 +148,15 @@ class AgentClient:
     def unanswered(self) -> int:
         """How many questions wait for their answer."""
         return self._connection.unanswered
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many answers have come, and bytes that it has passed on of the stream under way: changes as it works."""
+        return self._answers, self._taken
+
+    def give_up(self, error: AgentError) -> None:
+        """Hang up: nothing more is expected of it, because of ``error``."""
+        self._fail(error)
 
     async def close(self) -> None:
         """Say goodbye and wait for the agent's end, if it is still there. Never fails."""
@@ -151,7 +175,7 @@ class AgentClient:
 
     async def begin(self, root: str, buffer: str, command: tuple[str, ...]) -> None:
         """Say what the channel is for; `ZfsError` when the agent will not have it."""
-        result = await self.result(Begin(PROTOCOL, root, buffer, command))
+        result = await self.result(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
         if not result.ok:
             raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
         self.confined = result.code == BOUND
@@ -204,7 +228,10 @@ class AgentClient:
         """What the agent says of itself; None for a confined receiver that does not know the question yet."""
         found: list[str] = []
         answer = await self._listing(Query(ABOUT_QUERY, ()), found.append)
-        return parse_about(found) if answer.ok else None
+        try:
+            return parse_about(found) if answer.ok else None
+        except ValueError as error:
+            raise self._blame(RemoteProtocolError(f"said of itself what cannot be read: {error}")) from error
 
     async def batch(self, share: int) -> tuple[list[Entry], bool]:
         """The next entries of the snapshot that the last `Digest` opened, and whether there are more.
@@ -273,6 +300,7 @@ class AgentClient:
         try:
             while True:
                 while (message := self._connection.next_message()) is not None:
+                    self.heard = time.monotonic()
                     if self._relay is not None and isinstance(message, Output):
                         await self._relay(message.payload)
                     else:
@@ -285,7 +313,9 @@ class AgentClient:
             self._fail(error if not isinstance(error, RemoteProtocolError) else self._blame(error))
 
     def _deliver(self, message: Message) -> None:
-        if isinstance(message, Hello):
+        if isinstance(message, Beat):
+            self._taken = message.length
+        elif isinstance(message, Hello):
             self._hello.set_result(message)
         elif isinstance(message, Failure):
             raise AgentError(f"The agent on {self.host} gave up: {message.message}.")
@@ -296,6 +326,7 @@ class AgentClient:
             self._results += message.results
         elif not isinstance(message, Pong):
             future = self._waiting.popleft()
+            self._answers += 1
             if not future.done():
                 future.set_result(message)
             if isinstance(message, Bye):

@@ -38,6 +38,7 @@ MODULES = (
     "driver",
     "tree",
     "conversation",
+    "heartbeat",
     "operations",
     "receiving",
     "contents",

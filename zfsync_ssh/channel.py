@@ -41,8 +41,8 @@ class Channel:
 
     # -- for the user of the channel --
 
-    def write(self, data: bytes) -> None:
-        """Send ``data``; it is kept until the other side takes it."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send ``data``; what the other side does not take yet is kept, in a copy."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -139,13 +139,15 @@ class LocalChannel(Channel, asyncio.SubprocessProtocol):
         self.close()
         await self.wait_ended()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         pipe = self._pipe(0)
         if pipe is not None and not pipe.is_closing():
             cast(asyncio.WriteTransport, pipe).write(data)
 
     def close(self) -> None:
         if self._transport is not None:
+            if (pipe := self._pipe(0)) is not None and not pipe.is_closing():
+                cast(asyncio.WriteTransport, pipe).abort()  # a close would wait until all is taken
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

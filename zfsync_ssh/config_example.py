@@ -35,6 +35,7 @@ exclude = ["tmp", "*/cache", "re:scratch[0-9]+"]
 channels = 4
 #rate-limit = "50M"                     # bytes per second
 #compress = "auto"
+#stall-timeout = "10m"                  # a stream that stands still for so long is ended; "0s": never
 #no-resume = true
 #no-raw = true
 #no-hold = true

@@ -5,11 +5,13 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
-from typing import List
+from typing import List, Union
 
 from .messages import MAX_OPERATIONS, Message, Ping, Pong, Result, Results
+from .process import Receiver, write_all
 from .protocol import Connection
 
 READ_BYTES = 256 << 10
@@ -28,6 +30,12 @@ class Conversation:
         self._reader = reader
         self._writer = writer
         self._connection = Connection(agent=True)
+        self._splice = getattr(os, "splice", None)
+        """Python 3.10 has it, on Linux."""
+        self._sending = _thread.allocate_lock()
+        """A `zfsync_ssh.heartbeat` speaks from a thread of its own."""
+        self._input = select.poll()
+        self._input.register(reader, 0)
 
     @property
     def streaming(self) -> bool:
@@ -36,9 +44,12 @@ class Conversation:
 
     def send(self, message: Message) -> None:
         """Send one message, whole."""
-        view = memoryview(self._connection.send(message))
-        while view:
-            view = view[os.write(self._writer, view) :]
+        with self._sending:
+            write_all(self._writer, self._connection.send(message))
+
+    def hung_up(self) -> bool:
+        """Whether the client has closed its end, even if there is something of it left to read."""
+        return bool(self._input.poll(0))
 
     def send_results(self, results: List[Result]) -> None:
         """Send a result each, in as many messages as it takes."""
@@ -56,12 +67,59 @@ class Conversation:
             elif message is not None:
                 return message
             else:
-                if not select.select([self._reader], [], [], MAX_SILENCE_SECONDS)[0]:
+                self._connection.receive(self._read(READ_BYTES))
+
+    def next_into(self, receiver: Receiver) -> Union[int, Message]:
+        """As `next`; but the payload of a Data goes to ``receiver``, and how long it was is the answer.
+
+        -1 when the receiver has ended; the payload has been read nevertheless.
+        """
+        while True:
+            taken = self._connection.take_data()
+            if taken is not None:
+                come, missing = taken
+                return len(come) + missing if self._pass_on(come, missing, receiver) else -1
+            if not self._connection.missing:
+                return self.next()
+            # No more than the header: what is read cannot go from pipe to pipe any more.
+            self._connection.receive(self._read(self._connection.missing))
+
+    def _pass_on(self, come: bytes, missing: int, receiver: Receiver) -> bool:
+        """Write ``come`` and then so many bytes of the input, which go from pipe to pipe where that can be.
+
+        Whether the receiver has taken all.
+        """
+        takes = receiver.write(come)
+        while missing:
+            if self._splice is None or not takes:
+                data = self._read(min(missing, READ_BYTES))
+                missing -= len(data)
+                takes = takes and receiver.write(data)
+                continue
+            self._wait()
+            try:
+                moved = self._splice(self._reader, receiver.inlet, missing)
+            except BrokenPipeError:
+                takes = False
+            except OSError:  # not for such descriptors, or not in such a container
+                self._splice = None
+            else:
+                if not moved:
                     raise Gone
-                data = os.read(self._reader, READ_BYTES)
-                if not data:
-                    raise Gone
-                self._connection.receive(data)
+                missing -= moved
+        return takes
+
+    def _read(self, limit: int) -> bytes:
+        """Some bytes of the input, at least one. `Gone` at its end."""
+        self._wait()
+        data = os.read(self._reader, limit)
+        if not data:
+            raise Gone
+        return data
+
+    def _wait(self) -> None:
+        if not select.select([self._reader], [], [], MAX_SILENCE_SECONDS)[0]:
+            raise Gone
 
     def skip_stream(self) -> None:
         """Read what is left of the open Stream, if one is."""

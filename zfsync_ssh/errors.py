@@ -10,6 +10,7 @@
     │   ├── HostKeyError      5   the host is not known by the key that it shows
     │   └── LoginError        5   the host does not let us in
     ├── AgentError            6   the agent cannot be started, or has gone
+    │   ├── StalledError      6   it takes nothing any more, or gives nothing
     │   └── ProtocolError     6   a message that the protocol does not allow
     │       ├── LocalProtocolError    ... sent by our own side: a defect here
     │       └── RemoteProtocolError   ... received: a defect, or a hostile peer, there
@@ -88,6 +89,10 @@ class AgentError(ZfsyncError):
     """The agent could not be started at the far end, or its channel has gone."""
 
     exit_code = 6
+
+
+class StalledError(AgentError):
+    """A stream to an agent has stood still for too long, and the channel was given up with it."""
 
 
 class ProtocolError(AgentError):

@@ -27,13 +27,15 @@ MAX_OPERATIONS = 1000
 class Begin(NamedTuple):
     """What this channel is for: a target, or a source when ``buffer`` is empty.
 
-    ``command`` runs zfs there, e.g. ``["sudo", "-n", "zfs"]``.
+    ``command`` runs zfs there, e.g. ``["sudo", "-n", "zfs"]``. While the agent waits for zfs amid a stream, it is to
+    say a `Beat` each ``beat`` seconds; never, when that is 0.
     """
 
     protocol: int
     root: str
     buffer: str
     command: Tuple[str, ...]
+    beat: int = 0
 
 
 class Lock(NamedTuple):
@@ -256,6 +258,12 @@ class Pong(NamedTuple):
     number: int
 
 
+class Beat(NamedTuple):
+    """Here, amid a Stream or a Send, of which ``length`` bytes have been passed on."""
+
+    length: int
+
+
 class Bye(NamedTuple):
     """The answer to Close; nothing follows."""
 
@@ -272,7 +280,7 @@ class Failure(NamedTuple):
 Message = Union[
     Begin, Lock, Inventory, Query, Apply, Sync, Stream, Data, End, Abort, CleanBuffer, Send, Digest, More,
     Ping, Close,
-    Hello, Output, Listed, Result, Results, Answer, Pong, Bye, Failure,
+    Hello, Output, Listed, Result, Results, Answer, Pong, Beat, Bye, Failure,
 ]  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from .source import Source
 from .telling import told
 from .throttle import Throttle
 from .transfer import Transfer
+from .watchdog import STALL_SECONDS
 from .workers import Workers
 
 
@@ -46,6 +47,8 @@ class Options:
     """One of `zfsync_ssh.compression.CHOICES`."""
     rate_limit: int = 0
     """Bytes a second of all streams together; 0 for no limit."""
+    stall_timeout: float = STALL_SECONDS
+    """Seconds after which a stream that stands still is ended; 0 for never."""
     confirm: Confirm | None = None
     """Asks before something is lost that the policy allows to be lost; None: nobody is there to ask."""
     expected: dict[str, Any] | None = None
@@ -62,6 +65,7 @@ class Options:
             policy=transfer.policy,
             compress=transfer.compress,
             rate_limit=transfer.rate_limit,
+            stall_timeout=transfer.stall_timeout,
             **more,
         )
 
@@ -191,6 +195,7 @@ class Replication:
             self._target,
             policy=self._options.policy,
             throttle=Throttle(limit) if limit else None,
+            stall_timeout=self._options.stall_timeout,
             ledger=self._ledger,
             observe=self._observe,
         )

@@ -116,6 +116,11 @@ class Outputs:
             self.status = max(self.status, abs(done.status))
             self.stderr = "\n".join(filter(None, (self.stderr, done.stderr.rstrip("\n"))))
 
+    def kill(self) -> None:
+        """End the commands now, from whatever thread; who reads their output sees its end."""
+        for child in self._children:
+            child.signal()
+
     def __exit__(self, *_: object) -> None:
         for child in (*self._children, *self._outlets):
             child.kill()
@@ -146,16 +151,22 @@ class Receiver:
 
     def write(self, data: bytes) -> bool:
         """Write all of ``data``; False when what reads it has ended."""
-        if not self._inlet.process or not self._inlet.process.stdin:
+        if self.inlet < 0:
             return False
-        fd = self._inlet.process.stdin.fileno()
-        view = memoryview(data)
         try:
-            while view:
-                view = view[os.write(fd, view) :]
+            write_all(self.inlet, data)
         except BrokenPipeError:
             return False
         return True
+
+    @property
+    def inlet(self) -> int:
+        """The pipe that takes the stream; -1 when the command could not be started."""
+        return self._inlet.process.stdin.fileno() if self._inlet.process and self._inlet.process.stdin else -1
+
+    def kill(self) -> None:
+        """End the command now, from whatever thread; who writes to it is told that it has ended."""
+        self._child.signal()
 
     def finish(self) -> Completed:
         """Close the stream, and wait for the end of the command."""
@@ -217,8 +228,18 @@ class _Child:
     def kill(self) -> None:
         """End it if it still runs."""
         if self._done is None and self.process is not None:
-            self.process.kill()
+            if self.process.stdout:
+                self.process.stdout.close()  # enough for one that may not be killed
+            self.signal()
             self.wait()
+
+    def signal(self) -> None:
+        """Kill it, without waiting for its end."""
+        try:
+            if self.process is not None:
+                self.process.kill()
+        except PermissionError:  # sudo's, which is root's
+            pass
 
 
 def _scratch_file() -> int:
@@ -231,6 +252,13 @@ def _scratch_file() -> int:
         fd, path = tempfile.mkstemp(prefix="zfsync-")
         os.unlink(path)
         return fd
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of ``data``."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def enlarge_pipe(fd: int, size: int) -> None:

@@ -20,6 +20,8 @@ The agent speaks first, with `Hello`. Then the client asks and the agent answers
     Close       -> Bye
     Ping        -> Pong                      at any time after Hello, also amid Data; so is its answer
 
+Between a `Stream`, or a `Send`, and its `Result` there may be any number of `Beat`, which say that the agent is there.
+
 The client need not wait for an answer before it asks again: it may send `Sync`, the `Stream` for the decision it
 expects, and the next `Sync`, so that no round trip is paid per dataset. A `Stream` that does not fit the decision is
 read to its end and answered with a `Result` that says so. An agent may answer a `Stream` before its `End`, when it has
@@ -36,13 +38,14 @@ from __future__ import annotations
 import json
 import struct
 from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Type, Union, get_args, get_origin, get_type_hints
+from typing import Any, Deque, Dict, List, Optional, Tuple, Type, Union, get_args, get_origin, get_type_hints
 
 from .errors import LocalProtocolError, RemoteProtocolError
 from .messages import (
     Abort,
     Answer,
     Apply,
+    Beat,
     Begin,
     Bye,
     CleanBuffer,
@@ -71,6 +74,7 @@ from .messages import (
 MAX_CONTROL_BYTES = 1 << 20
 MAX_DATA_BYTES = 256 << 10
 HEADER = struct.Struct(">BI")
+_LENGTH = struct.Struct(">I")
 
 MAX_IN_FLIGHT = 64
 """Questions that may be unanswered at a time: bounds what either side has to remember."""
@@ -81,6 +85,7 @@ _CLIENT_TYPES: Dict[int, Type[Any]] = {
 }  # fmt: skip
 _AGENT_TYPES: Dict[int, Type[Any]] = {
     65: Hello, 66: Output, 67: Listed, 68: Result, 69: Results, 70: Answer, 71: Pong, 72: Bye, 73: Failure,
+    74: Beat,
 }  # fmt: skip
 _NUMBERS = {kind: number for types in (_CLIENT_TYPES, _AGENT_TYPES) for number, kind in types.items()}
 _BYTES = (Data, Output)
@@ -194,6 +199,15 @@ class Connection:
             raise LocalProtocolError("tried to send %s" % error) from None
         return frame
 
+    def send_header(self, kind: Type[Any], length: int) -> bytes:
+        """The header of a `Data` or `Output`; its payload has to follow before anything else, so many bytes.
+
+        For payloads that need not be copied once more to stand behind their header.
+        """
+        if not 0 <= length <= MAX_DATA_BYTES:
+            raise LocalProtocolError("a %s of %d bytes is larger than the protocol allows" % (kind.__name__, length))
+        return self.send(kind(b""))[:1] + _LENGTH.pack(length)
+
     @property
     def unanswered(self) -> int:
         """How many questions wait for their answer, pings not counted."""
@@ -248,6 +262,26 @@ class Connection:
             raise RemoteProtocolError("received %s" % error) from None
         return message
 
+    @property
+    def missing(self) -> int:
+        """How many bytes of the next frame's header are still to come; 0 for one that is there."""
+        return max(0, HEADER.size - len(self._buffer))
+
+    def take_data(self) -> Optional[Tuple[bytes, int]]:
+        """When a `Data` comes next: what has come of its payload, and how much of it is still to come.
+
+        It counts as received then. The caller takes what is to come from the input, before `receive` is given more.
+        """
+        if self.missing or not self._streaming:
+            return None
+        number, length = HEADER.unpack_from(self._buffer)
+        if self._types.get(number) is not Data or length > MAX_DATA_BYTES:
+            return None
+        end = HEADER.size + length
+        come = bytes(memoryview(self._buffer)[HEADER.size : end])
+        del self._buffer[:end]
+        return come, length - len(come)
+
     # -- the order of messages, the same at both ends --
 
     def _from_client(self, message: Message) -> None:
@@ -292,6 +326,10 @@ class Connection:
             self._pings.remove(message.number)
             return
         question = self._asked[0] if self._asked else None
+        if isinstance(message, Beat):
+            if question not in (Stream, Send):
+                raise _OutOfOrder(message, "outside a Stream or Send")
+            return
         if isinstance(message, Output):
             if question not in (Inventory, Query, Send, More):
                 raise _OutOfOrder(message, "outside an Inventory, Query, Send or More")
@@ -300,6 +338,15 @@ class Connection:
         if type(message) is not expected:
             wanted = expected.__name__ if expected else "nothing"
             raise _OutOfOrder(message, "when %s was to come" % wanted)
+        # Amid a Stream nothing is asked behind it: it is the last question.
+        if (
+            question is Stream
+            and isinstance(message, Result)
+            and message.ok
+            and self._streaming
+            and len(self._asked) == 1
+        ):
+            raise _OutOfOrder(message, "that a Stream has arrived, before its End")
         if not (isinstance(message, Results) and message.more):
             self._asked.popleft()
 

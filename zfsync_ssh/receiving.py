@@ -13,6 +13,7 @@ from .conversation import Conversation
 from .dataset import FILESYSTEM, child_of
 from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import RemoteProtocolError
+from .heartbeat import Heartbeat
 from .listing import InventoryParser
 from .messages import Abort, Answer, Data, End, Message, Result, Stream, Sync
 from .process import PIPE_BYTES, Completed, Receiver
@@ -134,22 +135,18 @@ class Receiving:
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
         reception = self._reception(step, force)
         arguments = zfs.receive(step.name, reception)
-        with Receiver((*command, *arguments), PIPE_BYTES, through) as receiver:
-            length = 0
-            problem = ""
-            while True:
-                item = first.pop(0) if first else self._conversation.next()
-                if isinstance(item, Data):
-                    length += len(item.payload)
-                    if not receiver.write(item.payload):
-                        break
-                else:
-                    if isinstance(item, Abort):
-                        problem = item.reason or "the sender stopped"
-                    elif isinstance(item, End) and item.length != length:
-                        problem = "%d of %d bytes arrived" % (length, item.length)
-                    break
+        beat = self._tree.beat
+        with Receiver((*command, *arguments), PIPE_BYTES, through) as receiver, Heartbeat(
+            self._conversation, beat, receiver.kill
+        ) as heart:
+            last = self._feed(receiver, first, heart)
             done = receiver.finish()
+        length = heart.length
+        problem = ""
+        if isinstance(last, Abort):
+            problem = last.reason or "the sender stopped"
+        elif isinstance(last, End) and last.length != length:
+            problem = "%d of %d bytes arrived" % (length, last.length)
         broken = self._broken_filter(receiver.filtered, done, message.filter)
         if problem:
             result = Result(False, "aborted", problem, step.name, length)
@@ -167,6 +164,21 @@ class Receiving:
         while self._conversation.streaming:
             self._conversation.next()
         return result
+
+    def _feed(self, receiver: Receiver, first: List[Message], heart: Heartbeat) -> Optional[Message]:
+        """Feed the stream to its receiver, the messages ``first`` before all others, and count it for the heartbeat.
+
+        The message that ended it; None when the receiver has ended before.
+        """
+        while True:
+            item = first.pop(0) if first else self._conversation.next_into(receiver)
+            if isinstance(item, Data):
+                item = len(item.payload) if receiver.write(item.payload) else -1
+            if not isinstance(item, int):
+                return item
+            if item < 0:
+                return None
+            heart.length += item
 
     def _first(self, count: int) -> List[Message]:
         """The messages of the stream up to its first ``count`` bytes, or its end."""

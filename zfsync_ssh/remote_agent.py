@@ -19,6 +19,7 @@ from .buffer import check_buffer
 from .conversation import Conversation, Gone
 from .dataset import ancestors_of, check_name, pool_of
 from .errors import ProtocolError, RemoteProtocolError, UsageError
+from .heartbeat import Heartbeat
 from .holds import lock_name
 from .listing import listing_problem, missing
 from .lock import Lock
@@ -82,7 +83,7 @@ class Agent:
                     self._send(Bye())
                     return 0
                 self._answer(message)
-        except (Gone, BrokenPipeError):
+        except (Gone, ConnectionError):
             return 0
         except ProtocolError as error:
             if self._bounds is not None:
@@ -164,9 +165,9 @@ class Agent:
         self._stop_reading()
         self._receiving = self._does = None
         if self._bounds is not None:
-            self._begun = Tree(message.root, message.buffer, self._bounds.command, self._bounds.scratch)
+            self._begun = Tree(message.root, message.buffer, self._bounds.command, self._bounds.scratch, message.beat)
             return Result(True, BOUND)
-        self._begun = Tree(message.root, message.buffer, message.command)
+        self._begun = Tree(message.root, message.buffer, message.command, beat=message.beat)
         return Result(True)
 
     @property
@@ -306,10 +307,12 @@ class Agent:
         stream = zfs.Stream(tree.named(message.child), *message[1:])
         through = filters.named(stream.filter).compress
         length = 0
-        with Outputs([(*tree.command, *zfs.send(stream))], PIPE_BYTES, through) as sending:
+        with Outputs([(*tree.command, *zfs.send(stream))], PIPE_BYTES, through) as sending, Heartbeat(
+            self._conversation, tree.beat, sending.kill
+        ) as heart:
             for chunk in sending:
-                length += len(chunk)
                 self._send(Output(chunk))
+                heart.length = length = length + len(chunk)
         broken = filters.complaint(sending.filtered, stream.filter) if sending.filtered else ""
         if broken:  # first, since `zfs send` cannot end well either then
             return Result(False, "filter", broken, stream.dataset, length)

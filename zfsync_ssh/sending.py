@@ -13,12 +13,12 @@ from . import filters
 from .agent import AgentClient
 from .concurrency import whole
 from .errors import ZfsError
-from .messages import Data
 from .process import PIPE_BYTES, Completed, enlarge_pipe, environment, not_runnable
-from .throttle import Throttle
+from .protocol import HEADER
+from .throttle import MAX_TURN_BYTES, Throttle
 
-CHUNK_BYTES = 128 << 10
-"""Read from `zfs send` at a time: four SSH packets."""
+PIECE_BYTES = (128 << 10) - HEADER.size
+"""Read from `zfs send` at a time: with its header, four SSH packets."""
 
 
 class Sending(Protocol):
@@ -34,6 +34,10 @@ class Sending(Protocol):
 
         The future is done at the stream's end.
         """
+        ...
+
+    def waits_for(self, since: float) -> str:
+        """Whom a stream waits for that has given nothing ``since`` then, by `time.monotonic`: a clause."""
         ...
 
     async def finish(self) -> str:
@@ -81,6 +85,7 @@ class LocalSending:
         self._loop = asyncio.get_running_loop()
         self._client: AgentClient | None = None
         self._throttle: Throttle | None = None
+        self._frame = memoryview(bytearray(HEADER.size + MAX_TURN_BYTES))
         self._in_line = False
         """The stream has more, and waits for its turn at the throttle."""
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -98,6 +103,11 @@ class LocalSending:
         client.channel.on_resume = self._resume
         self._resume()
         return self._ended
+
+    def waits_for(self, since: float) -> str:
+        """See `Sending`."""
+        behind = f", or {self._filter_name} behind it," if self._filter else ""
+        return f"zfs send{behind} gave nothing more on this machine"
 
     async def finish(self) -> str:
         """See `Sending`."""
@@ -117,8 +127,10 @@ class LocalSending:
             await command.kill()
 
     def _readable(self) -> None:
-        if self._throttle is None:
-            self._read(CHUNK_BYTES)
+        if self._client is not None and self._client.channel.paused:
+            self._loop.remove_reader(self._fd)
+        elif self._throttle is None:
+            self._read(PIECE_BYTES)
         elif not self._throttle.ask(self._take_turn):
             self._in_line = True
             self._loop.remove_reader(self._fd)
@@ -135,17 +147,17 @@ class LocalSending:
     def _read(self, limit: int) -> int:
         assert self._client is not None  # or it would not be read
         try:
-            data = os.read(self._fd, limit)
+            length = os.readv(self._fd, [self._frame[HEADER.size : HEADER.size + limit]])
         except BlockingIOError:
             return 0
-        if not data:
+        if not length:
             self._stop()
             return 0
-        self.length += len(data)
-        self._client.tell(Data(data))
+        self.length += length
+        self._client.tell_data(self._frame[: HEADER.size + length])
         if self._client.channel.paused:
             self._loop.remove_reader(self._fd)
-        return len(data)
+        return length
 
     def _resume(self) -> None:
         if self._fd >= 0 and not self._in_line and self._client is not None and not self._client.channel.paused:

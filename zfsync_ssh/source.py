@@ -20,9 +20,11 @@ from .listing import InventoryParser, Lines, listing_problem, missing
 from .lock import Lock
 from .messages import Data, Operation, Result, Send
 from .operations import Operations
-from .sending import CHUNK_BYTES, LocalSending, Sending, start, start_sending
+from .sending import LocalSending, Sending, start, start_sending
 from .throttle import Throttle
 from .tree import Tree
+
+READ_BYTES = 128 << 10
 
 
 class Source(Protocol):
@@ -157,7 +159,7 @@ class LocalSource:
         stderr = asyncio.create_task(process.stderr.read())
         lines = Lines()
         try:
-            while chunk := await process.stdout.read(CHUNK_BYTES):
+            while chunk := await process.stdout.read(READ_BYTES):
                 for line in lines.feed(chunk):
                     parser.feed(line)
             return await process.wait(), (await stderr).decode("utf-8", "replace")
@@ -209,6 +211,12 @@ class AgentSending:
     def _stop(self, _: asyncio.Future[Result]) -> None:
         if not self._ended.done():
             self._ended.set_result(None)
+
+    def waits_for(self, since: float) -> str:
+        """See `Sending`."""
+        if self._client.heard > since:
+            return f"zfs send gave nothing more on {self._client.host}, where the agent answers"
+        return f"the agent on {self._client.host} was not heard of"
 
     async def finish(self) -> str:
         """See `Sending`."""

@@ -25,6 +25,7 @@ from .policy import DEFAULT, Divergence, Policy, Properties
 from .properties import check
 from .selection import Selection
 from .units import parse_span
+from .watchdog import MIN_STALL_SECONDS, STALL_SECONDS
 
 MAX_CHANNELS = 256
 MAX_LATEST = 10**6
@@ -42,6 +43,8 @@ class Transfer:
     compress: str = NONE
     rate_limit: int = 0
     """Bytes per second of all streams together; 0 for no limit."""
+    stall_timeout: float = STALL_SECONDS
+    """Seconds after which a stream that stands still is ended; 0 for never."""
 
 
 def read_transfer(table: Table) -> Transfer:
@@ -83,6 +86,7 @@ def read_transfer(table: Table) -> Transfer:
         table.take("buffer", as_dataset, None),
         table.take("compress", as_one_of(CHOICES), NONE),
         table.take("rate-limit", as_rate, 0),
+        table.take("stall-timeout", _as_stall_timeout, STALL_SECONDS),
     )
 
 
@@ -99,6 +103,13 @@ def as_time(value: object) -> float:
     except ValueError as error:
         raise ValueError(f"{text!r} is no time: give 30d, 12h, 2026-01-31 or 2026-01-31T18:00") from error
     return (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
+
+
+def _as_stall_timeout(value: object) -> float:
+    seconds = as_span(value).total_seconds()
+    if 0 < seconds < MIN_STALL_SECONDS:
+        raise ValueError(f"it has to be at least {MIN_STALL_SECONDS}s, or 0s for no limit")
+    return seconds
 
 
 def _as_settings(value: object) -> tuple[tuple[str, str], ...]:

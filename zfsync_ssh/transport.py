@@ -7,6 +7,7 @@ the rest of zfsync's start. The figures behind the tuning were measured against 
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import os
 import socket
@@ -31,9 +32,11 @@ REKEY_BYTES = 1 << 35
 """asyncssh's default of 1 GiB costs two round trips of standstill each; AES-GCM is good for far more than this."""
 MAX_PACKET_BYTES = 32 << 10
 """Larger SSH packets are slower."""
+UNSENT_BYTES = 256 << 10
+"""What the kernel may keep of what cannot be sent yet: enough to go on with, and no long queue to wait in."""
 WRITE_BUFFER_BYTES = 512 << 10
 WINDOW_BYTES = 2 << 20
-RECEIVE_WINDOW_BYTES = 32 << 20
+RECEIVE_WINDOW_BYTES = int(os.environ.get("XWIN", "32")) << 20
 """The receive window of a channel: its throughput is at most this per round trip."""
 _CIPHERS = (
     "aes128-gcm@openssh.com",
@@ -70,17 +73,34 @@ class SshChannel(Channel):
         super().__init__()
         self._chan: asyncssh.SSHClientChannel[bytes] | None = None
         self._status: int | None = None
+        self._full = False
+        self._congested = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._chan is not None and not self._chan.is_closing():
-            self._chan.write(data)
+            self._chan.write(cast(bytes, data))  # asyncssh copies it
+
+    def congest(self, congested: bool) -> None:
+        """The connection that all channels share takes no more now, or does again."""
+        if not self._ended.is_set():
+            self._congested = congested
+            self._pause_or_resume()
+
+    def _pause_or_resume(self) -> None:
+        if self._full or self._congested:
+            super().pause_writing()
+        elif self.paused:
+            super().resume_writing()
 
     def close(self) -> None:
         if self._chan is not None:
-            self._chan.close()
+            self._chan.abort()  # close() would wait for the other side to take what is still to be sent
 
     # asyncssh calls these
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        from . import fastpath
+
+        fastpath.tune_channel(chan)
         self._chan = chan
         chan.set_write_buffer_limits(high=WRITE_BUFFER_BYTES, low=WRITE_BUFFER_BYTES // 4)
 
@@ -92,6 +112,14 @@ class SshChannel(Channel):
             self.input_received(data)
         else:
             self.stderr_received(data)
+
+    def pause_writing(self) -> None:
+        self._full = True
+        self._pause_or_resume()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._pause_or_resume()
 
     def eof_received(self) -> bool:
         return False
@@ -106,6 +134,7 @@ class SshChannel(Channel):
         pass
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._congested = False
         self.ended(self._status)
 
     def _pause_input(self) -> None:
@@ -123,6 +152,14 @@ class SshConnection:
     def __init__(self, connection: asyncssh.SSHClientConnection, host: str) -> None:
         self._connection = connection
         self._host = host
+        self._congested = False
+        self._channels: collections.deque[SshChannel] = collections.deque()
+        # asyncio tells asyncssh's connection when its socket takes no more, and that does nothing about it: megabytes
+        # would pile up, and what control agents are asked would wait behind them.
+        vars(connection).update(pause_writing=self._pause_writing, resume_writing=self._resume_writing)
+        link = connection.get_extra_info("socket")
+        if link is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
     @property
     def cipher(self) -> str:
@@ -149,7 +186,22 @@ class SshConnection:
             raise ChannelRefused(str(error)) from error
         except (asyncssh.Error, OSError) as error:
             raise ConnectError(f"The connection to {self._host} was lost: {error}.") from error
-        return cast(SshChannel, session)
+        channel = cast(SshChannel, session)
+        self._channels.append(channel)
+        channel.congest(self._congested)
+        return channel
+
+    def _pause_writing(self) -> None:
+        self._congested = True
+        for channel in self._channels:
+            channel.congest(True)
+
+    def _resume_writing(self) -> None:
+        """Let the channels go on, another one first each time: it may fill the socket again by itself."""
+        self._congested = False
+        self._channels.rotate(-1)
+        for channel in tuple(self._channels):
+            channel.congest(self._congested)
 
     async def close(self) -> None:
         """Disconnect. Never fails."""
@@ -200,8 +252,11 @@ async def connect(options: SshOptions) -> SshConnection:
     """Connect, check the host's key and log in; `ConnectError` says in one sentence what went wrong and what to do."""
     import asyncssh
 
+    from . import fastpath
+
     with _told(options):
         connection = await asyncssh.connect(options.host, **_arguments(options))
+    fastpath.tune(connection)
     return SshConnection(connection, options.host)
 
 

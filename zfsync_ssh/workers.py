@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from . import zfs
 from .advice import receive_failure
@@ -15,7 +17,7 @@ from .dataset import Host
 from .decision import REFUSED, UPTODATE, TargetState
 from .dispatch import Dispatch
 from .endpoint import Endpoint
-from .errors import AgentError, ConnectError, ZfsError, ZfsyncError
+from .errors import AgentError, ConnectError, StalledError, ZfsError, ZfsyncError
 from .events import Notice, Observer, Opened, Progress, SendEnded, SendStarted, Status
 from .item import Item, Step
 from .ledger import Ledger
@@ -38,8 +40,11 @@ from .sending import Sending
 from .source import Source
 from .steps import one_by_one, replan
 from .throttle import Throttle
+from .watchdog import Watch, stood_still
 
 PROGRESS_SECONDS = 0.2
+KILL_SECONDS = 10.0
+"""A `zfs send` that has not ended so long after it was killed is left to the kernel, which it waits for."""
 MAX_STEPS_AHEAD = 16
 """Streams of one dataset that may be without their result: well below the protocol's own bound."""
 DATASETS_AHEAD = 16
@@ -53,7 +58,7 @@ _LOOK_AGAIN = ("stale", "partial", "diverged", "exists")
 """Codes that may only mean that the target has changed since it was listed: it is looked at once more."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Sent:
     """A dataset whose streams are on their way, and the answers that are still to come."""
 
@@ -64,6 +69,7 @@ class _Sent:
     results: list[asyncio.Future[Message]] = field(default_factory=list)
     problem: str = ""
     """What went wrong at the source."""
+    code: str = "source"
     bytes: int = 0
 
     @property
@@ -78,10 +84,22 @@ class _Lane:
 
     index: int
     client: AgentClient
+    watch: Watch
     sending: Sending | None = None
+    stalled: asyncio.Future[str] | None = None
+    """Done, with what to say, when the stream that is being sent is to be ended."""
+    under_way: collections.deque[_Sent] = field(default_factory=collections.deque)
+    """What is not settled yet."""
     before: int = 0
     """Bytes of the current dataset in streams that are done."""
     error: AgentError | None = None
+
+    @property
+    def mark(self) -> Hashable | None:
+        """Changes with every byte and answer; None when the lane waits for nothing."""
+        if self.sending is None and not self.client.unanswered:
+            return None
+        return self.client.progress, self.before, self.sending and (id(self.sending), self.sending.length)
 
 
 class Workers:
@@ -94,6 +112,7 @@ class Workers:
         *,
         policy: Policy,
         throttle: Throttle | None,
+        stall_timeout: float,
         ledger: Ledger,
         observe: Observer,
     ) -> None:
@@ -101,6 +120,7 @@ class Workers:
         self._target = target
         self._policy = policy
         self._throttle = throttle
+        self._stall_timeout = stall_timeout
         self._ledger = ledger
         self._observe = observe
         self._dispatch = Dispatch((), set(), policy)
@@ -120,8 +140,10 @@ class Workers:
                     f"(sshd's MaxSessions): going on with {len(clients) or 'that one'}."
                 )
             )
-        self._lanes = [_Lane(index, client) for index, client in enumerate(clients or [control])]
-        ticker = asyncio.create_task(self._report_progress())
+        self._lanes = [
+            _Lane(index, client, Watch(self._stall_timeout)) for index, client in enumerate(clients or [control])
+        ]
+        ticker = asyncio.create_task(self._tick())
         try:
             async with task_group() as group:
                 for lane in self._lanes:
@@ -129,7 +151,8 @@ class Workers:
         finally:
             ticker.cancel()
         errors = [lane.error for lane in self._lanes if lane.error is not None]
-        if errors and (self._target.lost or len(self._dispatch) or len(errors) == len(self._lanes)):
+        stalled = any(isinstance(error, StalledError) for error in errors)  # which is the datasets' failure
+        if errors and (self._target.lost or len(self._dispatch) or (len(errors) == len(self._lanes) and not stalled)):
             raise self._lost(errors[0])
         if self._source.lost:
             raise _connection_lost(self._source.host)
@@ -172,6 +195,7 @@ class Workers:
         place = place_for(item, self._target.buffer, self._dispatch.present)
         question = _question(item, place, None if fresh else item.state)
         sent = _Sent(item, place, lane.client.ask(question), time.monotonic())
+        lane.under_way.append(sent)
         waits = place.startswith(self._target.buffer + "/")
         lane.before = 0
         self._observe(SendStarted(lane.index, item.source.name, item.what, item.estimate, waits))
@@ -193,18 +217,25 @@ class Workers:
         try:
             sending = await self._source.send(stream)
         except (ZfsError, AgentError, ConnectError) as error:
-            sent.problem = str(error)
+            sent.problem = f"{item.source.name}: {error}"
             return
         result = client.ask(Stream(item.child, step.base_guid, step.to.guid, step.token, item.filter))
         sent.results.append(result)
-        lane.sending = sending
+        lane.sending, lane.stalled = sending, asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait((result, sending.pump_into(client, self._throttle)), return_when=asyncio.FIRST_COMPLETED)
-            if result.done():
+            await _first(result, sending.pump_into(client, self._throttle), lane.stalled)
+            finishing = None if result.done() or lane.stalled.done() else asyncio.ensure_future(sending.finish())
+            if finishing is not None:
+                await _first(finishing, lane.stalled)
+            if lane.stalled.done():
+                sent.problem, sent.code = lane.stalled.result(), "stalled"
+                client.tell(Abort("it stood still at the source"))
+                await asyncio.wait((asyncio.ensure_future(sending.kill()),), timeout=KILL_SECONDS)
+            elif finishing is None:
                 await sending.kill()
                 client.tell(Abort("the receiver had ended"))
-            elif problem := await sending.finish():
-                sent.problem = f"zfs send failed: {zfs.reason(problem)}."
+            elif problem := finishing.result():
+                sent.problem = f"{item.source.name}: zfs send failed: {zfs.reason(problem)}."
                 client.tell(Abort("zfs send failed"))
             else:
                 client.tell(End(sending.length))
@@ -214,7 +245,7 @@ class Workers:
                 client.tell(Abort("interrupted"))
             raise
         finally:
-            lane.sending = None
+            lane.sending = lane.stalled = None
             lane.before += sending.length
             sent.bytes += sending.length
 
@@ -225,12 +256,14 @@ class Workers:
             results = [await result for result in sent.results]
         except AgentError as error:
             lane.error = error
-            self._fail(sent, "lost", str(self._lost(error)))
+            self._fail(sent, "stalled" if isinstance(error, StalledError) else "lost", str(self._lost(error)))
             return
+        finally:
+            lane.under_way.remove(sent)
         assert isinstance(answer, Answer)
         failed = next((result for result in results if isinstance(result, Result) and not result.ok), None)
         if sent.problem:
-            self._fail(sent, "source", f"{sent.item.source.name}: {sent.problem}")
+            self._fail(sent, sent.code, sent.problem)
         elif failed is not None and failed.code in _LOOK_AGAIN and not fresh:
             await self._look_again(lane, sent)
         elif failed is not None:
@@ -264,18 +297,47 @@ class Workers:
         else:
             await self._settle(lane, await self._send(lane, changed, fresh=True), fresh=True)
 
-    async def _report_progress(self) -> None:
+    async def _tick(self) -> None:
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
             for lane in self._lanes:
                 if lane.sending is not None:
                     self._observe(Progress(lane.index, lane.before + lane.sending.length))
+                if lane.client.error is None and lane.watch.stands(lane.mark):
+                    self._end_stalled(lane)
+
+    def _end_stalled(self, lane: _Lane) -> None:
+        """End the stream that stands still: the one from the source, or the channel if the target takes nothing."""
+        client, since = lane.client, lane.watch.since
+        if lane.sending is not None and not client.channel.paused:
+            sent, who = lane.under_way[-1], lane.sending.waits_for(since)
+        else:
+            sent, who = lane.under_way[0], _target_waits(client, lane.sending is None, since)
+        length = sent.bytes + (lane.sending.length if lane.sending and sent is lane.under_way[-1] else 0)
+        name = self._source.host.at(sent.item.source.name)
+        message = stood_still(name, self._stall_timeout, length, who)
+        if lane.sending is None or lane.stalled is None or client.channel.paused:
+            client.give_up(StalledError(message))
+        elif not lane.stalled.done():
+            lane.stalled.set_result(message)
 
     def _fail(self, sent: _Sent, code: str, message: str) -> None:
         seconds = time.monotonic() - sent.started
         self._dispatch.failed(sent.item)
         self._settled.set()
         self._ledger.finish(sent.item, Status.FAILED, code=code, message=message, bytes=sent.bytes, seconds=seconds)
+
+
+def _target_waits(client: AgentClient, whole: bool, since: float) -> str:
+    """Whom a stream waits for that the target has taken nothing of ``since`` then, ``whole`` or not: a clause."""
+    if client.heard <= since:
+        return f"the agent on {client.host} was not heard of"
+    what = "came to no end after the whole stream" if whole else "took nothing more"
+    return f"zfs receive {what} on {client.host}, where the agent answers ('zpool status' there may say why)"
+
+
+async def _first(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _question(item: Item, place: str, known: TargetState | None) -> Sync:

@@ -155,9 +155,10 @@ class World:
         """A property at the target."""
         return self.receiver.run(["zfs", "get", "-Ho", "value", prop, self.target + child]).stdout.strip()
 
-    def wait_until(self, machine: Machine, script: str) -> None:
-        """Wait until a shell condition holds on a machine; fail when it does not within half a minute."""
-        machine.sh(f"for _ in $(seq 300); do if {script}; then exit 0; fi; sleep 0.1; done; exit 1")
+    def wait_until(self, machine: Machine, script: str, seconds: int = 30) -> None:
+        """Wait until a shell condition holds on a machine; fail when it does not within ``seconds``."""
+        tries = f"for _ in $(seq {10 * seconds}); do if {script}; then exit 0; fi; sleep 0.1; done; exit 1"
+        machine.sh(tries, timeout=300)
 
     def close(self) -> None:
         """Destroy what the test made."""

@@ -73,7 +73,7 @@ class Frames:
         self._start = start
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[int]:
+    def feed(self, data: bytes | memoryview) -> list[int]:
         """The types of the frames that ``data`` completes."""
         self._rest += data
         if self._start:
@@ -108,7 +108,7 @@ class HeldChannel(LocalChannel):
         assert self._transport is not None
         return self._transport.get_pid()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self.words += 1
         if self._asked is None:
             self._asked = Frames()  # the first that is written is the agent itself

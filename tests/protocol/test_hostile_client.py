@@ -126,7 +126,7 @@ class Hostile:
     def hear(self) -> Message:
         while (message := self.connection.next_message()) is None:
             data = self.socket.recv(65536)
-            assert data, "the receiver hung up"
+            assert data, f"the receiver hung up: {self.log}"
             self.connection.receive(data)
         return message
 

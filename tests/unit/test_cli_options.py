@@ -142,6 +142,8 @@ def test_the_rest_is_options_of_the_run() -> None:
     )
     assert (made.expected, made.write_plan, made.confirm) == (None, None, None)
     assert options().rate_limit == 0
+    assert [made.stall_timeout, options("--stall-timeout", "10m").stall_timeout] == [300, 600]
+    assert options("--stall-timeout", "0s").stall_timeout == 0
     with pytest.raises(UsageError, match="--channels: it has to be a number from 1"):
         options("--channels", "0")
 

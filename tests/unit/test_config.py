@@ -73,6 +73,7 @@ def test_all_of_a_job() -> None:
     read_job = job(
         'keep = "hourly=24,daily=30"\nkeep-target = "within=30d"\nkeep-at-least = 2\nskip-unwritten = true\n'
         'exclude = ["tmp"]\nno-intermediates = true\nno-recursive = true\nchannels = 8\nrate-limit = 2000\n'
+        'stall-timeout = "2m"\n'
         'on-divergence = "set-aside"\nport = 2222\nidentity = "~/.ssh/id"\nsudo = true\nschedule = "every 15m"\n'
         'jitter = "30s"\nwait = "10m"\nretry-for = "1h"\nlog-file = "/var/log/z.log"\nsyslog = true\n'
         '[job.web.hooks]\nbefore_snapshot = ["/bin/sync", ""]\ntimeout = "10s"\n'
@@ -84,6 +85,7 @@ def test_all_of_a_job() -> None:
     assert (read_job.retention.keep.at_least, read_job.retention.keep_target.at_least) == (2, 2)
     assert read_job.transfer.policy.selection == Selection(exclude=("tmp",), intermediates=False)
     assert (read_job.transfer.recursive, read_job.transfer.channels, read_job.transfer.rate_limit) == (False, 8, 2000)
+    assert read_job.transfer.stall_timeout == 120
     assert read_job.connection.identity == Path.home() / ".ssh/id"
     assert str(read_job.timing.schedule) == "*/15 * * * *"
     assert read_job.timing.retry_for == timedelta(hours=1)
@@ -128,6 +130,7 @@ def test_values_cannot_be_changed() -> None:
         ('jitter = "5"', "job.web.jitter: '5' is no span of time: write it as 30s, 15m, 48h, 2d or 1w."),
         ("jitter = 5", 'job.web.jitter: it has to be a text, as in "text".'),
         ('rate-limit = "fast"', "job.web.rate-limit: 'fast' is not a rate: "),
+        ('stall-timeout = "29s"', "job.web.stall-timeout: it has to be at least 30s, or 0s for no limit"),
         ("rate-limit = 0", "job.web.rate-limit: '0' is not a rate: "),
         ('on-divergence = "destroy"', "job.web.on-divergence: it has to be one of fail, set-aside, rollback, replace."),
         ('keep = "within=2d"', "job.web.keep: it names no class to take snapshots of: "),

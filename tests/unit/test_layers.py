@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 
 ROWS = (
     ("", "errors", "events", "concurrency", "units"),  # "" is the package itself, for its version
-    ("dataset", "resume", "holds", "throttle", "entry", "toml_lines", "config_example"),
+    ("dataset", "resume", "holds", "throttle", "entry", "toml_lines", "config_example", "watchdog"),
     ("location", "buffer", "decision", "schedule", "history", "authorized", "floor"),
     ("ssh_lines", "messages", "selection", "blame", "verification", "crontab", "systemd", "retention", "item"),
     ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps", "keys", "ssh_keys"),
@@ -23,12 +23,13 @@ ROWS = (
     ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog", "delegation"),
     ("driver", "filters", "origins", "dispatch"),
     ("tree", "conversation", "plan", "telling"),
+    ("heartbeat",),
     ("operations", "receiving", "compression", "preflight", "planfile", "access", "bounds"),
     ("reading", "transfer", "verbs", "streamhead", "about"),
     ("config",),
     ("hooks",),
     ("cron",),
-    ("remote_agent", "channel", "advice", "ledger"),
+    ("remote_agent", "channel", "fastpath", "advice", "ledger"),
     ("bootstrap", "transport", "confinement"),
     ("agent", "serve"),
     ("endpoint", "sending"),

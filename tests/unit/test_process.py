@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -112,6 +114,19 @@ def test_a_listing_that_is_left_early_leaves_no_process() -> None:
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_one_that_may_not_be_killed_ends_when_nobody_reads_what_it_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: object) -> None:
+        raise PermissionError(1, "Operation not permitted")  # sudo's children are root's
+
+    monkeypatch.setattr(subprocess.Popen, "kill", refused)
+    with Outputs([sh("exec cat /dev/zero")]) as listing:
+        assert next(iter(listing))
+        listing.kill()
+        process = listing._children[0].process
+    assert process is not None
+    assert process.returncode == -signal.SIGPIPE
 
 
 # ---- receivers -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from zfsync_ssh.messages import (
     Abort,
     Answer,
     Apply,
+    Beat,
     Begin,
     Bye,
     CleanBuffer,
@@ -39,6 +40,7 @@ from zfsync_ssh.messages import (
     Pong,
     Result,
     Results,
+    Send,
     Stream,
     Sync,
     trimmed,
@@ -64,7 +66,7 @@ ANSWERS: tuple[Message, ...] = (
     Bye(),
 )
 CLIENT_MESSAGES: tuple[Message, ...] = (*QUESTIONS, *STREAM_PARTS, Ping(1))
-AGENT_MESSAGES: tuple[Message, ...] = (HELLO, Output(b"r"), *ANSWERS, Pong(1), Failure("protocol", "no"))
+AGENT_MESSAGES: tuple[Message, ...] = (HELLO, Output(b"r"), *ANSWERS, Pong(1), Beat(1), Failure("protocol", "no"))
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
@@ -167,6 +169,7 @@ def test_what_an_agent_says_is_what_a_client_hears(message: Message) -> None:
     pair = Pair(greeted=not isinstance(message, Hello))
     asked: dict[type, Message] = {
         Listed: Inventory(), Output: Inventory(), Result: Lock(""), Results: Apply(()), Answer: SYNC, Bye: Close(),
+        Beat: Send("", "@1"),
     }  # fmt: skip
     if type(message) in asked:
         pair.ask(asked[type(message)])
@@ -234,7 +237,7 @@ def test_what_the_other_side_would_not_take_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("agent", [True, False])
-@pytest.mark.parametrize("number", [0, 17, 64, 74, 255])
+@pytest.mark.parametrize("number", [0, 17, 64, 75, 255])
 def test_an_unknown_type_is_refused(agent: bool, number: int) -> None:
     with pytest.raises(RemoteProtocolError, match=f"unknown type {number}"):
         hear(Connection(agent), HEADER.pack(number, 0))
@@ -338,7 +341,7 @@ def test_a_client_asks_nothing_before_hello(message: Message) -> None:
         Connection(agent=False).send(message)
 
 
-@pytest.mark.parametrize("message", [Output(b""), *ANSWERS, Pong(1)], ids=type_of)
+@pytest.mark.parametrize("message", [Output(b""), *ANSWERS, Pong(1), Beat(1)], ids=type_of)
 def test_an_agent_says_nothing_before_hello(message: Message) -> None:
     Pair(greeted=False).agent_may_not(message, "before Hello")
 
@@ -358,7 +361,7 @@ def test_nothing_follows_close(message: Message) -> None:
     pair.client_may_not(message, "after Close")
 
 
-@pytest.mark.parametrize("message", [HELLO, Output(b""), *ANSWERS, Pong(1)], ids=type_of)
+@pytest.mark.parametrize("message", [HELLO, Output(b""), *ANSWERS, Pong(1), Beat(1)], ids=type_of)
 def test_nothing_follows_bye(message: Message) -> None:
     pair = Pair()
     pair.ask(Close())
@@ -452,6 +455,31 @@ def test_a_pong_needs_its_ping() -> None:
     pair.agent_may_not(Pong(1), "without its Ping")
 
 
+def test_a_beat_comes_amid_a_stream_or_a_send() -> None:
+    pair = Pair()
+    pair.agent_may_not(Beat(1), "outside a Stream or Send")
+    pair.ask(Inventory(), SYNC, STREAM)
+    pair.agent_may_not(Beat(1), "outside a Stream or Send")
+    pair.answer(Listed(True), ANSWER, Beat(1))
+    pair.ask(End(0))
+    pair.answer(Beat(1), Result(True))
+    pair.agent_may_not(Beat(1), "outside a Stream or Send")
+    pair.ask(Send("/a", "@1"))
+    pair.answer(Beat(0), Output(b"x"), Beat(1), Result(True))
+
+
+def test_a_stream_has_not_arrived_before_its_end() -> None:
+    pair = Pair()
+    pair.ask(SYNC, STREAM, Data(b"x"))
+    pair.answer(ANSWER)
+    pair.agent_may_not(Result(True), "that a Stream has arrived, before its End")
+    pair.ask(End(1), STREAM)
+    pair.answer(Result(True))
+    pair.agent_may_not(Result(True), "that a Stream has arrived, before its End")
+    pair.ask(Abort("no"))
+    pair.answer(Result(False))
+
+
 def test_a_stream_may_be_answered_before_its_end() -> None:
     pair = Pair()
     pair.ask(STREAM, Data(b"x"))
@@ -518,7 +546,7 @@ json_values = st.recursive(
 FIELDS = sorted({name for message in CLIENT_MESSAGES + AGENT_MESSAGES for name in message._fields})
 hostile_frames = st.builds(
     frame,
-    st.sampled_from([*range(14), *range(64, 75)]),
+    st.sampled_from([*range(14), *range(64, 76)]),
     st.binary(max_size=20) | json_values | st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=4),
 )
 hostile = st.lists(

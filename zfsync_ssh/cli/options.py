@@ -59,6 +59,11 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
         help="compress the streams of datasets that ZFS itself does not compress, where both ends have the program; "
         "auto: zstd, or else lz4, or else none (none)",
     )
+    transfer.add_argument(
+        "--stall-timeout",
+        metavar="SPAN",
+        help="end a stream that has stood still for so long, e.g. 10m, and keep what has arrived; 0s: never (5m)",
+    )
     transfer.add_argument("--no-resume", action="store_true", help="drop what a receive that was cut off has left")
     transfer.add_argument(
         "--no-raw",

@@ -1,0 +1,180 @@
+"""Streams that stand still: `zfs send` gives nothing, `zfs receive` takes nothing, an agent is not heard of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from tests.fakezfs import State
+from tests.protocol.conftest import Pair, zfs_command
+from tests.protocol.test_agent import SNAPSHOTS, Talk, fake_stream, sync, talk  # noqa: F401
+from zfsync_ssh import agent, heartbeat
+from zfsync_ssh.events import Event, Progress, Status
+from zfsync_ssh.messages import PROTOCOL, Answer, Beat, Begin, Data, End, Hello, Result, Stream
+from zfsync_ssh.orchestrator import Options, Replication
+from zfsync_ssh.workers import PROGRESS_SECONDS
+
+LARGE, PART = 12 << 20, 3 << 20
+"""More than all the pipes on the way hold, and so does what is left of it."""
+LIMIT = 2.5
+
+
+@pytest.fixture(autouse=True)
+def _beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beats within the limit."""
+    monkeypatch.setattr(agent, "BEAT_SECONDS", 1)
+
+
+def tree(pair: Pair, large: str = "/a") -> None:
+    for child in ("", "/a", "/b"):
+        pair.sender.create("src/tree" + child)
+        pair.sender.snapshot(f"src/tree{child}@1", LARGE if child == large else 1000)
+
+
+async def again(pair: Pair, state: State, pull: bool) -> None:
+    """Check that the next run, with nothing that hangs, makes it complete."""
+    state.hang()
+    assert await pair.push(pull=pull) == 0
+    assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
+
+
+@pytest.mark.parametrize("pull", [False, True])
+async def test_a_receive_that_takes_nothing_more_costs_its_dataset_alone(pair: Pair, pull: bool) -> None:
+    tree(pair)
+    pair.receiver.hang(receive=PART)  # only the large one has so many
+    assert await pair.push(pull=pull, stall_timeout=LIMIT) == 3
+    stalled = pair.outcomes["far:src/tree/a" if pull else "src/tree/a"]
+    assert (stalled.status, stalled.code) == (Status.FAILED, "stalled")
+    assert "src/tree/a: its stream stood still for 2s after " in stalled.message
+    assert (
+        "bytes: zfs receive took nothing more on there, where the agent answers ('zpool status' there may say why). "
+        "What has arrived is kept" in stalled.message
+    )
+    assert PART < stalled.bytes < LARGE
+    assert sorted(outcome.status for outcome in pair.outcomes.values()) == ["failed", "sent", "sent"]
+    await again(pair, pair.receiver, pull)
+
+
+async def test_a_receive_that_does_not_come_to_its_end_is_given_up(pair: Pair) -> None:
+    tree(pair, "")
+    with pair.sender.open() as state:
+        del state["datasets"]["src/tree/a"], state["datasets"]["src/tree/b"]
+    pair.receiver.hang(receive=LARGE - (64 << 10))
+    assert await pair.push(stall_timeout=LIMIT) == 3
+    stalled = pair.outcomes["src/tree"]
+    assert stalled.code == "stalled"
+    assert f"after {stalled.bytes:,} bytes: zfs receive came to no end after the whole stream on there, " in (
+        stalled.message
+    )
+    assert stalled.bytes > LARGE
+    await again(pair, pair.receiver, False)
+
+
+@pytest.mark.parametrize(
+    ("pull", "who"),
+    [(False, "gave nothing more on this machine"), (True, "gave nothing more on far, where the agent answers")],
+)
+async def test_a_send_that_gives_nothing_more_is_ended_and_what_has_arrived_is_kept(
+    pair: Pair, pull: bool, who: str
+) -> None:
+    tree(pair)
+    pair.sender.destroy("src/tree/b")
+    pair.sender.hang(send=PART)
+    assert await pair.push(pull=pull, stall_timeout=LIMIT, channels=1) == 3
+    outcomes = {name.removeprefix("far:"): outcome for name, outcome in pair.outcomes.items()}
+    assert {outcome.code for outcome in outcomes.values()} == {"stalled"}  # and each had its try, over one channel
+    stalled = outcomes["src/tree/a"]
+    assert f"after {stalled.bytes:,} bytes: zfs send {who}. What has arrived is kept" in stalled.message
+    with pair.receiver.open() as state:
+        assert any(dataset["token"] for dataset in state["datasets"].values())
+    await again(pair, pair.sender, pull)
+    assert any("-t" in command for command in pair.sender.commands())
+
+
+@pytest.mark.parametrize("far", [False, True])
+async def test_an_agent_that_is_not_heard_of_is_told_from_a_slow_pool(pair: Pair, far: bool) -> None:
+    tree(pair)
+    source, target = pair.remote_source("src/tree"), pair.target()
+    stopped: list[int] = []
+
+    def observe(event: Event) -> None:
+        pair.events.append(event)
+        if isinstance(event, Progress) and event.bytes > PART and not stopped:
+            for client in source._endpoint._clients if far else target._clients[1:]:
+                hello = client._hello.result()
+                assert isinstance(hello, Hello)
+                os.kill(hello.pid, signal.SIGSTOP)
+                stopped.append(hello.pid)
+
+    options = Options(owner="test", stall_timeout=LIMIT, rate_limit=8 << 20)
+    try:
+        assert await Replication(source, target, options, observe).run() == 3
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    assert stopped
+    stalled = pair.outcomes["far:src/tree/a"]
+    assert stalled.code == "stalled"
+    host = "far" if far else "there"
+    assert f"after {stalled.bytes:,} bytes: the agent on {host} was not heard of. What" in stalled.message
+    await again(pair, pair.receiver, True)
+
+
+async def test_a_slow_pool_that_takes_a_little_now_and_then_is_waited_for(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(pair)
+    monkeypatch.setenv("FAKEZFS_SLOW", "0.02")  # for each 64 KiB: longer than the limit for all of it
+    assert await pair.push(stall_timeout=LIMIT) == 0
+
+
+async def test_without_a_limit_a_stream_may_stand_still(pair: Pair) -> None:
+    tree(pair)
+    pair.receiver.hang(receive=PART)
+    run = asyncio.create_task(pair.push(stall_timeout=0))
+    await asyncio.sleep(2 * PROGRESS_SECONDS)
+    assert not run.done()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+
+# ---- the agent's side ------------------------------------------------------------------------------------------------
+
+
+def receiving(talk: Talk, beat: int) -> None:  # noqa: F811
+    """Have a stream received that stands still there."""
+    talk.receiver.hang(receive=0)
+    root = "dst/tree"
+    assert talk.ask(Begin(PROTOCOL, root, f"{root}.zfsyncbuffer", zfs_command(talk.receiver), beat)) == Result(True)
+    assert isinstance(talk.ask(sync()), Answer)
+    talk.say(Stream("", 0, 11), Data(fake_stream(SNAPSHOTS[0])))
+
+
+def test_an_agent_tells_how_far_a_stream_has_come_while_zfs_is_waited_for(talk: Talk) -> None:  # noqa: F811
+    receiving(talk, beat=1)
+    talk.say(End(length := len(fake_stream(SNAPSHOTS[0]))))
+    assert [talk.hear(), talk.hear()] == [Beat(length), Beat(length)]
+    talk.receiver.hang()
+
+
+def test_an_agent_that_was_not_asked_to_tells_nothing(talk: Talk) -> None:  # noqa: F811
+    receiving(talk, beat=0)
+    talk.socket.settimeout(1.5)
+    with pytest.raises(TimeoutError):
+        talk.hear()
+    talk.receiver.hang()
+
+
+def test_a_receive_that_hangs_does_not_outlive_its_client(
+    talk: Talk,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(heartbeat, "PATIENCE_BEATS", 1)
+    receiving(talk, beat=1)
+    talk.say(End(len(fake_stream(SNAPSHOTS[0]))))
+    assert isinstance(talk.hear(), Beat)
+    assert talk.end() == 0  # the agent, which waits for the receive, has ended
