@@ -250,7 +250,10 @@ class AgentClient:
         """What the agent says of itself; None for a confined receiver that does not know the question yet."""
         found: list[str] = []
         answer = await self._listing(Query(ABOUT_QUERY, ()), found.append)
-        return parse_about(found) if answer.ok else None
+        try:
+            return parse_about(found) if answer.ok else None
+        except ValueError as error:
+            raise self._blame(RemoteProtocolError(f"said of itself what cannot be read: {error}")) from error
 
     async def batch(self, share: int) -> tuple[list[Entry], bool]:
         """The next entries of the snapshot that the last `Digest` opened, and whether there are more.
