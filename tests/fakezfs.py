@@ -588,6 +588,8 @@ def do_get(path: str, arguments: list[str]) -> None:
 def do_promote(path: str, arguments: list[str]) -> None:
     (name,) = arguments
     with State(path).open() as state:
+        if "promote" in state.get("refuse", ()):
+            fail(f"cannot promote '{name}': pool I/O is currently suspended")
         clone = state["datasets"][name]
         origin = clone["properties"].pop("origin", "")
         if not origin:

@@ -7,6 +7,7 @@ import datetime
 from .advice import to_grant, why_not
 from .agent import AgentClient
 from .bookmarks import bookmark_operations
+from .dataset import Inventory
 from .delegation import Use
 from .dispatch import Dispatch
 from .endpoint import Endpoint
@@ -19,6 +20,7 @@ from .policy import Policy
 from .preparation import Prepared
 from .prune import destroyed, orphans, surplus_snapshots
 from .source import Source
+from .zfs import ASIDE_MARK
 
 
 class Aftermath:
@@ -69,7 +71,7 @@ class Aftermath:
         """All that is done once everything is in its place."""
         arrived = [item for item in made.plan.items if self._arrived(item)]
         if not self._dry_run:
-            await self._promote(control, arrived)
+            await self._promote(control, made, arrived)
             await self._bookmark(arrived)
         if self._policy.inherit_encryption_root:
             await self._inherit_keys(control, made, arrived)
@@ -85,9 +87,13 @@ class Aftermath:
 
     # -- at both ends --
 
-    async def _promote(self, control: AgentClient, arrived: list[Item]) -> None:
+    async def _promote(self, control: AgentClient, made: Prepared, arrived: list[Item]) -> None:
         """Copies that began as clones of what was set aside own the snapshots from now on, so that that one can go."""
-        names = [item.target for item in arrived if item.steps and item.origin and item.origin.child is None]
+        names = [
+            item.target
+            for item in arrived
+            if (item.steps and item.origin and item.origin.child is None) or _was_to_be_promoted(item, made.target)
+        ]
         operations = [Operation("promote", name) for name in names]
         for operation, result in zip(operations, await control.apply(operations), strict=True):
             if not result.ok:
@@ -172,6 +178,15 @@ class Aftermath:
                 problem = why_not(operation, result, self._target.root)
         self.refused |= bool(problem)
         self._observe(Changed(where, words, loss="" if problem else loss, planned=self._dry_run, problem=problem))
+
+
+def _was_to_be_promoted(item: Item, target: Inventory) -> bool:
+    """Whether a run that was cut off has left a copy as a clone of what it had set aside.
+
+    Following the source's promotions (`align`) sees that of a child alone: what a root was is not in its tree.
+    """
+    there = target.datasets.get(item.child)
+    return there is not None and ASIDE_MARK in there.origin.partition("@")[0] and not item.source.origin
 
 
 def _base_after(item: Item) -> int:

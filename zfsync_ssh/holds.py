@@ -51,6 +51,10 @@ def property_of(target: str) -> str:
     return "%sholds.%s" % (PREFIX, digest_of(target))
 
 
+RUN_LOCK = "@run-"
+"""How the lock's name of every run begins."""
+
+
 def lock_name(run: str) -> str:
     """What a run locks beside its source as long as it lives (`zfsync_ssh.lock`). No dataset has such a name."""
-    return "@run-" + run
+    return RUN_LOCK + run

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from typing import Optional, Tuple
 
 VARIABLE = "ZFSYNC_LOCK_DIR"
@@ -18,15 +19,15 @@ VARIABLE = "ZFSYNC_LOCK_DIR"
 _DIRECTORIES = ("/run/lock", "/var/run/lock", "/tmp")  # noqa: S108 - see _open
 _MAX_FILE_NAME_CHARS = 200
 _MAX_OWNER_BYTES = 1024
+_LOOKERS = 50
+"""Who may look at one lock at the same time."""
 
 
 class Lock:
     """The lock of one target. Use `acquire`; closing the process is enough to give it back, `release` is tidier."""
 
     def __init__(self, target: str, directories: Tuple[str, ...] = ()) -> None:
-        directories = directories or tuple(filter(None, (os.environ.get(VARIABLE),))) or _DIRECTORIES
-        directory = next((path for path in directories if os.access(path, os.W_OK | os.X_OK)), directories[-1])
-        self.path = os.path.join(directory, _file_name(target))
+        self.path = os.path.join(_directory(directories), _file_name(target))
         self._fd: Optional[int] = None
 
     def acquire(self, owner: str) -> Optional[str]:
@@ -48,6 +49,15 @@ class Lock:
         self._fd = fd
         return None
 
+    def acquire_own(self, owner: str) -> Optional[str]:
+        """Take a lock that nobody else wants: whoever holds it, `sweep` say, only looks whether it is free."""
+        for _ in range(_LOOKERS):
+            holder = self.acquire(owner)
+            if holder is None:
+                break
+            time.sleep(0.01)
+        return holder
+
     def release(self) -> None:
         """Give the lock back, if it is held. The file goes first, so that nobody locks one that is about to go."""
         if self._fd is not None:
@@ -57,6 +67,33 @@ class Lock:
                 pass  # another user's file in a sticky directory: it stays, unlocked and harmless
             os.close(self._fd)
             self._fd = None
+
+
+def sweep(prefix: str, directories: Tuple[str, ...] = ()) -> None:
+    """Remove the files of locks that nobody holds, of targets whose names begin with ``prefix``.
+
+    A process that is killed leaves its file. Of the lock of a target, the next holder removes it; a lock that was one
+    process's own has no next holder.
+    """
+    directory = _directory(directories)
+    start, end = "zfsync-" + prefix, ".lock"
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return  # a directory that may be written to and not read
+    for name in names:
+        if name.startswith(start) and name.endswith(end) and "%" not in name:
+            lock = Lock(name[len("zfsync-") : -len(end)], (directory,))
+            try:
+                lock.acquire("")
+            except OSError:
+                continue
+            lock.release()
+
+
+def _directory(directories: Tuple[str, ...]) -> str:
+    directories = directories or tuple(filter(None, (os.environ.get(VARIABLE),))) or _DIRECTORIES
+    return next((path for path in directories if os.access(path, os.W_OK | os.X_OK)), directories[-1])
 
 
 def _open(path: str) -> Tuple[int, bool]:

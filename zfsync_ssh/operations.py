@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Sequ
 from . import zfs
 from .blame import Failed
 from .buffer import PATH_PROPERTY, rename_plan
-from .dataset import child_of
+from .dataset import Inventory, child_of, parent_of
 from .holds import lock_name, parse_tag, property_of
 from .listing import InventoryParser, listing_problem, missing, parse_numbers
 from .lock import Lock
@@ -306,11 +306,26 @@ class Operations:
             if failed or move.source:
                 along = [child for child, one in inventory.buffered.items() if one.name.startswith(move.source + "/")]
                 results += [(failed or Result(True))._replace(name=child) for child in (move.child, *along)]
-        for names in zfs.batches(moved):
+        for names in zfs.batches(moved + _marked_in_place(inventory)):
             target.zfs(zfs.inherit(PATH_PROPERTY, names))
         if inventory.buffer is not None and inventory.buffer.placeholder and all(result.ok for result in results):
             target.zfs(zfs.destroy_empty(target.buffer))
         return results
+
+
+def _marked_in_place(inventory: Inventory) -> List[str]:
+    """Datasets that are not in the buffer and have its mark: a run was cut off between the mark and a rename."""
+    return [
+        dataset.name
+        for child, dataset in inventory.datasets.items()
+        # What lies below inherits it, and has nothing of its own to be taken away.
+        if dataset.path and (not child or _path_of(inventory, parent_of(child)) != dataset.path)
+    ]
+
+
+def _path_of(inventory: Inventory, child: Optional[str]) -> str:
+    above = inventory.datasets.get(child) if child is not None else None
+    return above.path if above is not None else ""
 
 
 _MANY_RENAMES = 10

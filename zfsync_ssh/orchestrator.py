@@ -16,7 +16,7 @@ from .dataset import Inventory, parent_of
 from .delegation import USE_OF, Use, delegated
 from .dispatch import Dispatch
 from .endpoint import Endpoint
-from .errors import UsageError, ZfsError
+from .errors import AgentError, UsageError, ZfsError
 from .events import Connected, Event, Observer, Outcome, Planned, Status
 from .item import Item
 from .keeping import Holds
@@ -31,7 +31,7 @@ from .telling import told
 from .throttle import Throttle
 from .transfer import Transfer
 from .watchdog import STALL_SECONDS
-from .workers import Workers
+from .workers import Workers, connection_lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Replication:
         with told(self._observe, ends, lambda: self._ledger.outcomes.values(), dry_run=self._options.dry_run) as job:
             try:
                 try:
-                    await self._run()
+                    await self._run_or_lose()
                 finally:
                     await self._holds.release()
                 job.ends(well=not self._ledger.failed and not self._refused)
@@ -111,6 +111,16 @@ class Replication:
                 await asyncio.gather(self._target.close(), self._source.close())
                 self._ledger.close()
         return job.code
+
+    async def _run_or_lose(self) -> None:
+        """`_run`, and of an agent that has gone with all others at its end, that the way there was lost."""
+        try:
+            await self._run()
+        except AgentError as error:
+            for end in (self._target, self._source):
+                if end.lost:
+                    raise connection_lost(end.host) from error
+            raise
 
     async def _run(self) -> None:
         options, policy = self._options, self._options.policy

@@ -20,9 +20,9 @@ from .conversation import Conversation, Gone
 from .dataset import ancestors_of, check_name, pool_of
 from .errors import ProtocolError, RemoteProtocolError, UsageError
 from .heartbeat import Heartbeat
-from .holds import lock_name
+from .holds import RUN_LOCK, lock_name
 from .listing import listing_problem, missing
-from .lock import Lock
+from .lock import Lock, sweep
 from .messages import (
     PROTOCOL,
     Apply,
@@ -225,10 +225,14 @@ class Agent:
         return self._does
 
     def _take_lock(self, message: LockMessage) -> Result:
-        # A source is locked by nobody, but a run that reads it is known to live as long as its own lock is taken.
-        lock = Lock(self._tree.root if self._tree.buffer else lock_name(message.owner))
+        target = bool(self._tree.buffer)
+        lock = Lock(self._tree.root if target else lock_name(message.owner))
         try:
-            holder = lock.acquire(message.owner)
+            if target:
+                holder = lock.acquire(message.owner)
+            else:  # it is locked by nobody, but a run that reads it is known to live as long as its own lock is taken
+                sweep(RUN_LOCK)
+                holder = lock.acquire_own(message.owner)
         except OSError as error:
             return Result(False, "lock", "cannot lock %s: %s" % (lock.path, error.strerror))
         if holder is not None:

@@ -15,9 +15,9 @@ from .concurrency import both
 from .dataset import Host, Inventory, child_of
 from .endpoint import Endpoint
 from .errors import AgentError, ZfsError
-from .holds import lock_name
+from .holds import RUN_LOCK, lock_name
 from .listing import InventoryParser, Lines, listing_problem, missing
-from .lock import Lock
+from .lock import Lock, sweep
 from .messages import Data, Operation, Result, Send
 from .operations import Operations
 from .sending import LocalSending, Sending, start, start_sending
@@ -140,8 +140,9 @@ class LocalSource:
 
     async def lock(self, run: str) -> None:
         """See `Source`."""
+        sweep(RUN_LOCK)
         self._lock = Lock(lock_name(run))
-        self._lock.acquire(run)
+        self._lock.acquire_own(run)
 
     async def send(self, stream: zfs.Stream) -> LocalSending:
         """See `Source`."""

@@ -157,11 +157,11 @@ class Workers:
         if errors and (self._target.lost or len(self._dispatch) or (len(errors) == len(self._lanes) and not stalled)):
             raise self._lost(errors[0])
         if self._source.lost:
-            raise _connection_lost(self._source.host)
+            raise connection_lost(self._source.host)
 
     def _lost(self, error: AgentError) -> ZfsyncError:
         """What to say of an agent that has gone: that the connection has gone, if it has."""
-        return _connection_lost(self._target.host) if self._target.lost else error
+        return connection_lost(self._target.host) if self._target.lost else error
 
     async def _work(self, lane: _Lane) -> None:
         """Send one dataset after the other, always the next that can be, until none is left or the agent has gone."""
@@ -378,7 +378,8 @@ def _question(item: Item, place: str, known: TargetState | None) -> Sync:
     )
 
 
-def _connection_lost(host: Host) -> ConnectError:
+def connection_lost(host: Host) -> ConnectError:
+    """The error for a connection that has gone amid a run."""
     return ConnectError(
         f"The connection to {host} was lost: run the same command again, and it goes on where it was cut off."
     )

@@ -360,6 +360,20 @@ def test_the_buffer_is_emptied_parents_first_and_then_goes(talk: Talk) -> None:
     assert talk.ask(CleanBuffer()) == Results(())
 
 
+def test_the_mark_of_the_buffer_goes_from_what_a_run_that_was_cut_off_had_renamed_already(talk: Talk) -> None:
+    talk.receiver.create("dst/tree")
+    talk.receiver.create("dst/tree.zfsyncbuffer", **{"zfsync:placeholder": "dst/tree.zfsyncbuffer"})
+    talk.receiver.create("dst/tree/a", **{"zfsync:path": "dst/tree/a"})
+    talk.receiver.create("dst/tree/a/b")
+    talk.receiver.create("dst/tree/a/c", **{"zfsync:path": "dst/tree/x/c"})  # marked, and not yet parked
+    talk.begin()
+    assert talk.ask(CleanBuffer()) == Results(())
+    assert {talk.receiver.property(name, "zfsync:path") for name in ("dst/tree/a", "dst/tree/a/b", "dst/tree/a/c")} == {
+        None
+    }
+    assert talk.receiver.guids("dst/tree.zfsyncbuffer") == {}
+
+
 def test_a_dataset_of_somebody_elses_that_serves_as_buffer_stays(talk: Talk) -> None:
     talk.receiver.create("dst/tree")
     talk.receiver.create("dst/tree.zfsyncbuffer")

@@ -450,6 +450,27 @@ async def test_a_rollback_is_carried_out_after_it_was_confirmed(pair: Pair) -> N
     assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
 
 
+@pytest.mark.parametrize("child", ["", "/a"])
+async def test_a_promotion_that_a_run_did_not_come_to_is_made_by_the_next(pair: Pair, child: str) -> None:
+    diverged(pair)
+    assert await pair.push() == 0
+    pair.receiver.snapshot(f"dst/tree{child}@mine")
+    pair.sender.snapshot(f"src/tree{child}@2")
+    with pair.receiver.open() as state:
+        state["refuse"] = ["promote"]
+    assert await pair.push(policy=Policy(on_divergence=Divergence.SET_ASIDE)) == 0
+    assert any(isinstance(event, Notice) and "stays a clone" in event.text for event in pair.events)
+    with pair.receiver.open() as state:
+        assert "aside" in state["datasets"][f"dst/tree{child}"]["properties"]["origin"]
+        state["refuse"] = []
+    assert await pair.push() == 0
+    with pair.receiver.open() as state:
+        assert "origin" not in state["datasets"][f"dst/tree{child}"]["properties"]
+    promotions = [command for command in pair.receiver.commands() if command[0] == "promote"]
+    assert await pair.push() == 0
+    assert [command for command in pair.receiver.commands() if command[0] == "promote"] == promotions
+
+
 async def test_what_comes_while_the_user_thinks_is_not_lost(pair: Pair) -> None:
     await made_to_diverge(pair)
 

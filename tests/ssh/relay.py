@@ -15,15 +15,15 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Relay:
-    """Passes each connection to its ``port`` on to ``target``, a port of 127.0.0.1.
+    """Passes each connection to its ``port``, any that is free by default, on to ``target``, a port of ``host``.
 
     With ``silent_after`` it passes nothing on any more after so many bytes to ``target``, and closes nothing.
     """
 
-    def __init__(self, target: int, silent_after: int | None = None) -> None:
-        self._target = target
+    def __init__(self, target: int, silent_after: int | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._target = (host, target)
         self._silent_after = silent_after
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", port))
         self.port: int = self._server.getsockname()[1]
         self.sent = 0
         """Bytes that went to sshd so far."""
@@ -57,7 +57,7 @@ class Relay:
                     ready.recv(1)
                 elif ready is self._server:
                     near = self._server.accept()[0]
-                    far = socket.create_connection(("127.0.0.1", self._target))
+                    far = socket.create_connection(self._target)
                     peers[near], peers[far] = far, near
                     upward.add(near)
                 elif ready in peers and not self._pass_on(ready, peers[ready], ready in upward):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.ssh.processes import Running, children, eventually
 from tests.ssh.relay import relay_to
 from tests.ssh.site import Run, Site, Sshd
 from zfsync_ssh import transport
+from zfsync_ssh.aftermath import Aftermath
 
 Zfsync = Callable[[list[str]], Run]
 Pushing = Callable[..., subprocess.Popen[str]]
@@ -138,6 +140,25 @@ def test_a_connection_that_is_reset_ends_everything(site: Site, sshd: Sshd, zfsy
     assert "Traceback" not in run.err
     site.nothing_is_left()
     goes_on(site, sshd, zfsync, resumed=2)
+
+
+def test_a_connection_that_is_reset_after_the_streams_is_called_lost_as_well(
+    site: Site, sshd: Sshd, zfsync: Zfsync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.tree("a", size=SMALL)
+    clean_buffer = Aftermath.clean_buffer
+
+    async def cut_before(self: Aftermath, *more: Any) -> None:
+        relay.cut()
+        await clean_buffer(self, *more)
+
+    monkeypatch.setattr(Aftermath, "clean_buffer", cut_before)
+    with relay_to(sshd.port) as relay:
+        site.trust(site.keys.host, relay.port)
+        run = zfsync(site.arguments(relay.port))
+    assert run.status == 5
+    assert run.err.splitlines()[-1].startswith("zfsync: The connection to 127.0.0.1 was lost: ")
+    site.nothing_is_left()
 
 
 def test_an_sshd_that_is_killed_ends_everything(site: Site, sshd: Sshd, zfsync: Zfsync, pushing: Pushing) -> None:

@@ -9,19 +9,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from zfsync_ssh.lock import Lock
+from zfsync_ssh.lock import Lock, sweep
 
 TARGET = "tank/back up"
 
 # Tries to take a lock, says how that went, and holds it until its input ends.
 PROGRAM = """
 import os, sys
-from zfsync_ssh.lock import Lock
+from zfsync_ssh.lock import Lock, sweep
 lock = Lock(sys.argv[1], (sys.argv[2],))
 if len(sys.argv) > 3:
     os.setgroups([])
@@ -213,6 +214,36 @@ def test_the_lock_of_a_process_that_was_killed_is_free_at_once(tmp_path: Path) -
         assert lock.acquire("me") is None
     assert Path(lock.path).read_text() == "me"
     lock.release()
+
+
+def test_what_killed_processes_have_left_is_swept_away_and_nothing_else(tmp_path: Path) -> None:
+    names = {name: lock_in(tmp_path, name) for name in ("@run-1", "@run-2", "@other", "tank/@run-3")}
+    for lock in names.values():
+        Path(lock.path).write_text("dead")
+    (tmp_path / "zfsync-@run-4.txt").touch()
+    names["@run-2"].acquire("alive")
+    sweep("@run-", (str(tmp_path),))
+    assert not Path(names.pop("@run-1").path).exists()
+    assert all(Path(lock.path).exists() for lock in names.values())
+    assert (tmp_path / "zfsync-@run-4.txt").exists()
+    assert lock_in(tmp_path, "@run-2").acquire("another") == "alive"
+    names["@run-2"].release()
+
+
+def test_nothing_is_swept_where_nobody_may_look(tmp_path: Path) -> None:
+    sweep("@run-", (str(tmp_path / "nowhere"),))
+
+
+def test_a_lock_of_ones_own_is_taken_as_soon_as_others_have_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, looking = lock_in(tmp_path, "@run-1"), lock_in(tmp_path, "@run-1")
+    assert looking.acquire("") is None
+    monkeypatch.setattr(time, "sleep", lambda seconds: looking.release())
+    assert own.acquire_own("me") is None
+    assert Path(own.path).read_text() == "me"
+    assert lock_in(tmp_path, "@run-1").acquire_own("too late") == "me"
+    own.release()
 
 
 @as_root
