@@ -206,7 +206,7 @@ async def test_a_hello_that_is_none(hello: bytes, why: str, monkeypatch: pytest.
         ((Answer("", Decision(NEW)),), "received Answer when Listed was to come"),
         ((HELLO,), "received Hello twice"),
         ((Pong(5),), "received Pong without its Ping"),
-        ((Beat(5),), "received Beat outside a Stream or Send"),
+        ((Listed(True), Beat(5)), "received Beat with nothing to do"),
         ((Listed(True), Listed(True)), "received Listed when nothing was to come"),
         ((Listed(True), Output(b"x")), "received Output outside an Inventory"),
         ((HEADER.pack(68, 9) + b'{"ok": 1}',), "received a Result that cannot be read: ok is not bool"),
@@ -243,6 +243,29 @@ async def test_what_needs_no_zfs_and_is_not_answered_is_not_waited_for(monkeypat
     liar = await client(instead(Begin))
     with pytest.raises(AgentError, match="The agent on liar did not answer Begin in 0 seconds"):
         await liar.begin("dst/tree", "", ("zfs",))
+
+
+async def test_an_agent_that_says_nothing_any_more_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.2)
+    liar = await client(lambda message: [])
+    with pytest.raises(AgentError, match="The agent on liar was not heard of for 0 seconds"):
+        await liar.inventory("dst/tree", "", INVENTORY)
+
+
+async def test_an_agent_that_says_that_it_is_at_work_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.5)
+    liar = await client(lambda message: [])
+    asking = liar.ask(INVENTORY)
+    for _ in range(10):
+        await asyncio.sleep(0.1)
+        liar.channel.input_received(encode(Beat(0)))
+    assert not asking.done()
+    liar.channel.input_received(encode(Listed(True)))
+    assert await asking == Listed(True)
+    liar.give_up(AgentError("enough"))
+    await liar.close()
 
 
 # ---- listings --------------------------------------------------------------------------------------------------------
