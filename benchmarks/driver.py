@@ -203,7 +203,7 @@ def receive(kind: str, lib: libzfs.LibDriver, snapshot: str, stream: bytes) -> o
     target, _, name = snapshot.partition("@")
     first = name == "1"
     if kind == "cli":
-        argv = ("zfs", *zfs.receive(target, [("readonly", "on")] if first else []))
+        argv = ("zfs", *zfs.receive(target, zfs.Reception((("readonly", "on"),) if first else ())))
         with Receiver(argv, PIPE_BYTES) as receiver:
             receiver.write(stream)
             done = receiver.finish()

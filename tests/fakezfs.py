@@ -99,6 +99,16 @@ class State:
                 [short, guid or guid_of(name, state["txg"], self.path), state["txg"], written]
             )
 
+    def deny(self, *properties: str) -> None:
+        """Let these properties be set by nobody, as for an account without root."""
+        with self.open() as state:
+            state["denied"] = list(properties)
+
+    def created(self, times: dict[str, int]) -> None:
+        """Say when snapshots were taken, in seconds since 1970."""
+        with self.open() as state:
+            state.setdefault("creation", {}).update(times)
+
     def hang(self, **after: int) -> None:
         """From now on, every ``send`` or ``receive`` stands still after so many bytes of a snapshot, or none does."""
         with self.open() as state:
@@ -190,14 +200,15 @@ def do_list(path: str, arguments: list[str]) -> None:
     kinds = flags.get("t", "filesystem").split(",")
     status = 0
     with State(path).open() as state:
-        datasets, holds = state["datasets"], state.get("holds", {})
+        datasets, holds, created = state["datasets"], state.get("holds", {}), state.get("creation", {})
     for root in names:
         if "@" in root or "#" in root:
             mark, kind = ("@", "snapshot") if "@" in root else ("#", "bookmark")
             dataset, _, short = root.partition(mark)
             found = [s for s in datasets.get(dataset, {kind + "s": []})[kind + "s"] if s[0] == short]
             if found:
-                row(columns, root, kind, found[0], {"userrefs": len(holds.get(root, []))})
+                extra = {"userrefs": len(holds.get(root, [])), "creation": created.get(root, found[0][2])}
+                row(columns, root, kind, found[0], extra)
             else:
                 sys.stderr.write(f"cannot open '{root}': dataset does not exist\n")
                 status = 1
@@ -219,7 +230,8 @@ def do_list(path: str, arguments: list[str]) -> None:
                 if kind in kinds and flags.get("d") != "0":
                     for entry in dataset[kind + "s"]:
                         full = name + mark + entry[0]
-                        row(columns, full, kind, entry, {"userrefs": len(holds.get(full, []))})
+                        extra = {"userrefs": len(holds.get(full, [])), "creation": created.get(full, entry[2])}
+                        row(columns, full, kind, entry, extra)
     sys.exit(status)
 
 
@@ -227,7 +239,8 @@ def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dic
     values = {
         "name": name, "type": kind, "guid": entry[1], "createtxg": entry[2], "written": entry[3], "used": 0,
         "receive_resume_token": dataset.get("token") or "-", "encryption": "off",
-        "userrefs": dataset.get("userrefs", 0), "available": 1 << 40, "compression": "off", "mounted": "no",
+        "userrefs": dataset.get("userrefs", 0), "creation": dataset.get("creation", "-"),
+        "available": 1 << 40, "compression": "off", "mounted": "no",
     }  # fmt: skip
     values.update(dataset.get("properties", {}))
     print("\t".join(str(values.get(column, "-")) for column in columns))
@@ -347,7 +360,10 @@ def do_receive(path: str, arguments: list[str]) -> None:
             fail(f"cannot receive {kind_of(head)} stream: checksum mismatch")
         with state_file.open() as state:
             dataset = state["datasets"].get(target) or add(state, target, head["kind"], {})
-            dataset["properties"].update(pairs)
+            denied = state.get("denied", ())
+            for key in (key for key, _ in pairs if key in denied):
+                sys.stderr.write(f"cannot receive {key} property on {target}: permission denied\n")
+            dataset["properties"].update(pair for pair in pairs if pair[0] not in denied)
             dataset["token"] = ""
             state["txg"] += 1
             dataset["snapshots"].append([short, guid, state["txg"], written])
@@ -444,6 +460,8 @@ def do_create(path: str, arguments: list[str]) -> None:
         parent = name.rpartition("/")[0]
         if parent not in state["datasets"]:
             fail(f"cannot create '{name}': parent does not exist")
+        if set(dict(pairs)) & set(state.get("denied", ())):
+            fail(f"cannot create '{name}': permission denied")
         add(state, name, "filesystem", dict(pairs))
 
 
@@ -533,6 +551,22 @@ def do_bookmark(path: str, arguments: list[str]) -> None:
         marks.append([short, guid, txg, written])
 
 
+def do_snapshot(path: str, arguments: list[str]) -> None:
+    """All or none, in one transaction group."""
+    _, _, names = options(arguments, "o")
+    with State(path).open() as state:
+        state["txg"] += 1
+        for name in names:
+            dataset, _, short = name.partition("@")
+            if dataset not in state["datasets"]:
+                fail(f"cannot open '{dataset}': dataset does not exist")
+            snapshots = state["datasets"][dataset]["snapshots"]
+            if any(entry[0] == short for entry in snapshots):
+                fail(f"cannot create snapshot '{name}': dataset already exists")
+            snapshots.append([short, guid_of(name, state["txg"], path), state["txg"], 1000])
+            state.setdefault("creation", {})[name] = int(time.time())
+
+
 def do_set(path: str, arguments: list[str]) -> None:
     pairs = [argument for argument in arguments if "=" in argument]
     with State(path).open() as state:
@@ -601,10 +635,23 @@ def destroy_marks(path: str, name: str) -> None:
         there[:] = [entry for entry in there if entry not in gone]
 
 
+def do_version(path: str, arguments: list[str]) -> None:
+    print("zfs-2.3.1-1\nzfs-kmod-2.3.1-1")
+
+
+def do_allow(path: str, arguments: list[str]) -> None:
+    with State(path).open() as state:
+        if arguments[0] not in state["datasets"]:
+            fail(f"cannot open '{arguments[0]}': dataset does not exist")
+        print(state.get("allow", ""), end="")
+
+
 VERBS = {
+    "version": do_version, "allow": do_allow,
     "list": do_list, "send": do_send, "receive": do_receive, "create": do_create, "rename": do_rename,
     "inherit": do_inherit, "destroy": do_destroy, "hold": do_hold, "release": do_release, "holds": do_holds,
     "bookmark": do_bookmark, "set": do_set, "get": do_get, "rollback": do_rollback, "promote": do_promote,
+    "snapshot": do_snapshot,
 }  # fmt: skip
 
 

@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from . import bootstrap
+from .about import About
+from .about import parse as parse_about
 from .advice import cannot_list
 from .channel import Channel
 from .dataset import Host, Inventory
@@ -49,7 +51,7 @@ from .messages import Inventory as InventoryMessage
 from .protocol import HEADER, Connection
 from .reading import MAX_BATCH_ENTRIES
 from .tree import BOUND
-from .zfs import batches
+from .zfs import ABOUT_QUERY, batches
 
 HELLO_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
@@ -92,10 +94,14 @@ class AgentClient:
 
     # -- the conversation --
 
-    async def start(self) -> Hello:
-        """Push the agent and wait for its hello; `AgentError` when it does not come."""
+    async def start(self, root: str, buffer: str, command: tuple[str, ...]) -> Hello:
+        """Push the agent, say what the channel is for, and wait for its hello and for its consent.
+
+        `AgentError` when the hello does not come, `ZfsError` when the agent will not have it.
+        """
         nonce = secrets.token_hex(16)
         self.channel.write(bootstrap.payload(nonce))
+        begun = self.ask(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
         greeting = bootstrap.Greeting(nonce)
         try:
             async with asyncio.timeout(HELLO_SECONDS):
@@ -116,6 +122,10 @@ class AgentClient:
                 f"this one {PROTOCOL}: use the same version at both ends."
             )
         self._tasks.append(asyncio.create_task(self._keep_in_touch()))
+        result = await self._soon(begun, "Begin")
+        if not result.ok:
+            raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
+        self.confined = result.code == BOUND
         return hello
 
     def ask(self, message: Message) -> asyncio.Future[Message]:
@@ -181,16 +191,9 @@ class AgentClient:
 
     # -- questions with more to them --
 
-    async def begin(self, root: str, buffer: str, command: tuple[str, ...]) -> None:
-        """Say what the channel is for; `ZfsError` when the agent will not have it."""
-        result = await self._result_soon(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
-        if not result.ok:
-            raise ZfsError(f"{self.host} refused the target {root}: {result.message}.", result.code)
-        self.confined = result.code == BOUND
-
     async def lock(self, root: str, owner: str) -> None:
         """Take the target's lock; `LockedError` when another run has it."""
-        result = await self._result_soon(Lock(owner))
+        result = await self._soon(self.ask(Lock(owner)), "Lock")
         if not result.ok and result.code == "locked":
             holder = result.message or "a run that did not say its name"
             raise LockedError(f"{self.host.at(root)} is locked by {holder}: wait for it to end, or end it.")
@@ -203,15 +206,15 @@ class AgentClient:
         assert isinstance(answer, Result)  # the Connection let no other through
         return answer
 
-    async def _result_soon(self, message: Message) -> Result:
-        """Likewise, of what it answers at once; `AgentError` when it does not."""
+    async def _soon(self, answer: asyncio.Future[Message], asked: str) -> Result:
+        """The answer to what needs no zfs; `AgentError` when it does not come."""
         try:
-            return await asyncio.wait_for(self.result(message), ANSWER_SECONDS)
+            result = await asyncio.wait_for(answer, ANSWER_SECONDS)
         except TimeoutError:
-            what = type(message).__name__
-            raise AgentError(
-                f"The agent on {self.host} did not answer {what} in {ANSWER_SECONDS:.0f} seconds."
-            ) from None
+            words = f"did not answer {asked} in {ANSWER_SECONDS:.0f} seconds"
+            raise AgentError(f"The agent on {self.host} {words}.") from None
+        assert isinstance(result, Result)  # the Connection let no other through
+        return result
 
     async def results(self, message: Apply | CleanBuffer) -> list[Result]:
         """Ask something that is answered with a result each."""
@@ -246,6 +249,12 @@ class AgentClient:
         for batch in batches(names):
             await self._listing(Query(kind, tuple(batch)), found.append)
         return found
+
+    async def about(self) -> About | None:
+        """What the agent says of itself; None for a confined receiver that does not know the question yet."""
+        found: list[str] = []
+        answer = await self._listing(Query(ABOUT_QUERY, ()), found.append)
+        return parse_about(found) if answer.ok else None
 
     async def batch(self, share: int) -> tuple[list[Entry], bool]:
         """The next entries of the snapshot that the last `Digest` opened, and whether there are more.

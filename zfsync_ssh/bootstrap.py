@@ -44,6 +44,8 @@ MODULES = (
     "contents",
     "access",
     "reading",
+    "allowed",
+    "about",
     "remote_agent",
 )
 """The ★ modules that are the agent, each after those that it imports."""

@@ -10,7 +10,7 @@ import os
 import select
 from typing import List, Union
 
-from .messages import MAX_OPERATIONS, Message, Ping, Pong, Result, Results
+from .messages import MAX_OPERATIONS, Message, Output, Ping, Pong, Result, Results
 from .process import Receiver, write_all
 from .protocol import Connection
 
@@ -51,6 +51,14 @@ class Conversation:
         """Whether the client has closed its end, even if there is something of it left to read."""
         return bool(self._input.poll(0))
 
+    def send_output(self, payload: bytes) -> None:
+        """Send an `Output` without copying it once more."""
+        with self._sending:
+            header = self._connection.send_header(Output, len(payload))
+            sent = os.writev(self._writer, [header, payload])
+            if sent < len(header) + len(payload):
+                write_all(self._writer, (header + payload)[sent:])
+
     def send_results(self, results: List[Result]) -> None:
         """Send a result each, in as many messages as it takes."""
         while len(results) > MAX_OPERATIONS:
@@ -79,10 +87,13 @@ class Conversation:
             if taken is not None:
                 come, missing = taken
                 return len(come) + missing if self._pass_on(come, missing, receiver) else -1
-            if not self._connection.missing:
-                return self.next()
-            # No more than the header: what is read cannot go from pipe to pipe any more.
-            self._connection.receive(self._read(self._connection.missing))
+            message = self._connection.next_message()
+            if isinstance(message, Ping):
+                self.send(Pong(message.number))
+            elif message is not None:
+                return message
+            else:  # no more than the header: what has been read cannot go from pipe to pipe any more
+                self._connection.receive(self._read(self._connection.missing or READ_BYTES))
 
     def _pass_on(self, come: bytes, missing: int, receiver: Receiver) -> bool:
         """Write ``come`` and then so many bytes of the input, which go from pipe to pipe where that can be.

@@ -55,9 +55,8 @@ class Endpoint:
         """Open a channel with an agent on it; `ChannelRefused` when there can be no more."""
         client = AgentClient(await self._opener.open(), self.host)
         self._clients.append(client)
-        hello = await client.start()
+        hello = await client.start(self.root, self.buffer, self._command)
         self.filters = hello.filters
-        await client.begin(self.root, self.buffer, self._command)
         return client, hello
 
     async def open_many(self, count: int) -> list[AgentClient]:

@@ -12,10 +12,12 @@ number from it moves it on first.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import struct
 import time
-from typing import cast
+from collections.abc import Coroutine
+from typing import Any, TypeVar, cast
 
 import asyncssh
 from asyncssh.channel import SSHClientChannel
@@ -25,6 +27,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 TESTED_VERSIONS = ("2.24.1",)
+PING_SECONDS = 0.001
+"""Between two: a busy host answers late now and then."""
 TAG_BYTES = 16
 _BLOCK_BYTES = 16
 _MIN_PADDING_BYTES = 4
@@ -35,6 +39,9 @@ _HEAD = struct.Struct(">BBII")
 _LENGTH = struct.Struct(">I")
 _MAX_WRITE_BYTES = 128 << 10
 """Of data that is handed to the socket at once. More is slower: such a buffer no longer fits into the processor's."""
+
+
+_T = TypeVar("_T")
 
 
 def tune(connection: asyncssh.SSHClientConnection) -> bool:
@@ -50,6 +57,29 @@ def tune_channel(channel: asyncssh.SSHClientChannel[bytes]) -> None:
     """Let ``channel`` take the shorter way if its connection does."""
     if isinstance(channel.get_connection(), FastConnection):
         channel.__class__ = FastChannel
+
+
+async def with_round_trip(
+    connection: asyncssh.SSHClientConnection, meanwhile: Coroutine[Any, Any, _T]
+) -> tuple[_T, float]:
+    """What ``meanwhile`` returns, and the least seconds that an answer of sshd took until then."""
+    task = asyncio.ensure_future(meanwhile)
+    least = 1.0
+    try:
+        while True:
+            start = time.monotonic()
+            await connection._make_global_request(b"keepalive@openssh.com")
+            least = min(least, time.monotonic() - start)
+            if task.done():
+                return await task, least
+            await asyncio.sleep(PING_SECONDS)
+    finally:
+        task.cancel()
+
+
+def widen(channel: asyncssh.SSHClientChannel[bytes], window: int) -> None:
+    """Let the receive window be so many bytes from the next time on that it is opened again."""
+    channel._init_recv_window = window
 
 
 class Gcm(Encryption):

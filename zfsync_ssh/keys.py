@@ -58,7 +58,7 @@ def store_key(job: str, private: bytes, public: str) -> Path:
     """Write the key pair of a job, which has none yet; the path of the private key."""
     path = key_of(job)
     with _written("The key", path):
-        _make(directory(), 0o755)
+        _make(directory(), 0o755 if os.geteuid() == 0 else 0o700)
         _make(path.parent, 0o700)
         _write(path, private, 0o600, new=True)
         _write(path.with_name(path.name + ".pub"), f"{public}\n".encode(), 0o600)
@@ -69,7 +69,7 @@ def pin(entry: str, key: str) -> Path:
     """Pin one more host key; the file that it is in."""
     path = known_hosts()
     with _written("The host key", path):
-        _make(directory(), 0o755)
+        _make(directory(), 0o755 if os.geteuid() == 0 else 0o700)
         with _locked(path.parent):
             text = path.read_text(encoding="utf-8") if path.exists() else ""
             _write(path, with_pin(text, entry, key).encode(), 0o600)

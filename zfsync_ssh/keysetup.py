@@ -27,23 +27,20 @@ from .transport import HOST_KEY_KINDS, SshOpener, SshOptions, fetch_host_key, kn
 ANSWER_SECONDS = 60.0
 
 
-def check_end(job: Job, place: Location) -> None:
-    """`UsageError` when ``place`` is not what a key for ``job`` can be confined to."""
-    ends = [end for end in (job.source, *job.targets) if end.host]
-    there = [end for end in ends if (end.user, end.host) == (place.user, place.host)]
+def ends_at(job: Job, place: Location) -> tuple[Location, ...]:
+    """The ends of ``job`` that a key confined to ``place`` reaches; `UsageError` when it has others at that host."""
+    ends = (job.source, *job.targets)
+    there = tuple(end for end in ends if (end.user, end.host) == (place.user, place.host))
     if not there:
-        known = " and ".join(map(_named, ends)) or "no other host"
-        raise UsageError(f"Job {job.name} has nothing to do at {_named(place)}: it goes to {known}.")
+        known = ", ".join(end.shown for end in ends)
+        raise UsageError(f"Job {job.name} has nothing to do with {place.shown}: it goes between {known}.")
     for end in there:
         if child_of(place.dataset, end.dataset) is None:
             raise UsageError(
-                f"Job {job.name} goes to {_named(end)}, which is not in {place.dataset}: name that dataset, or one "
-                f"above all that the job reaches there, for a key is tied to one tree of a host."
+                f"Job {job.name} goes to {end.shown}, which is not in {place.dataset}: name that dataset, or one above "
+                f"all that the job reaches there, for a key is tied to one tree of a host."
             )
-
-
-def _named(place: Location) -> str:
-    return (f"{place.user}@" if place.user else "") + Host(place.host).at(place.dataset)
+    return there
 
 
 # ---- the host's key --------------------------------------------------------------------------------------------------

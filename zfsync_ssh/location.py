@@ -19,6 +19,13 @@ class Location(NamedTuple):
     host: str
     dataset: str
 
+    @property
+    def shown(self) -> str:
+        """As the user names it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        who = f"{self.user}@" if self.user else ""
+        return f"{who}{host}:{self.dataset}" if self.host else self.dataset
+
 
 @dataclass(frozen=True, slots=True)
 class Way:

@@ -173,9 +173,12 @@ class Replication:
     async def _open_control(self) -> tuple[AgentClient, Inventory]:
         client, hello = await self._target.open()
         self._observe(Connected(hello.host, hello.python, self._target.cipher))
-        if not self._options.dry_run:
-            await client.lock(self._target.root, self._options.owner)
-        return client, await self._target.inventory(client, self._options.recursive)
+        listing = self._target.inventory(client, self._options.recursive)
+        if self._options.dry_run:
+            return client, await listing
+        # Asked for at once: the agent answers in order, so it lists when it has the lock.
+        _, inventory = await both(client.lock(self._target.root, self._options.owner), listing)
+        return client, inventory
 
     def _record(self, made: Prepared) -> dict[str, Any]:
         source = self._source.host.at(self._source.root)

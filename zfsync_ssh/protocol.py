@@ -4,7 +4,8 @@ Without I/O, and the same code for both sides. A frame is ``>BI`` (type, length 
 messages have one JSON object as payload, at most `MAX_CONTROL_BYTES`; `Data` and `Output` have bytes, at most
 `MAX_DATA_BYTES`. A length is checked as soon as its header is there, before anything of that size is kept.
 
-The agent speaks first, with `Hello`. Then the client asks and the agent answers, strictly in order::
+The agent speaks first, with `Hello`; a client sends its `Begin` without waiting for that, and everything else after it.
+The client asks and the agent answers, strictly in order::
 
     Begin       -> Result                    the target, its buffer, how to run zfs
     Lock        -> Result                    one run per target at a time
@@ -287,7 +288,7 @@ class Connection:
     def _from_client(self, message: Message) -> None:
         if self._closing:
             raise _OutOfOrder(message, "after Close")
-        if not self._greeted and not self._agent:
+        if not self._greeted and not self._agent and not isinstance(message, Begin):
             raise _OutOfOrder(message, "before Hello")
         if isinstance(message, Ping):
             if len(self._pings) >= MAX_IN_FLIGHT:

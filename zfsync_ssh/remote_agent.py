@@ -46,13 +46,13 @@ from .messages import (
     Sync,
 )
 from .messages import Lock as LockMessage
-from .operations import Operations
 from .process import PIPE_BYTES, Outputs, enlarge_pipe
-from .receiving import Receiving
 from .tree import BOUND, Bounds, Tree
 
 if TYPE_CHECKING:
+    from .operations import Operations
     from .reading import Reading
+    from .receiving import Receiving
 
 OUTPUT_BYTES = 64 << 10
 EXIT_PROTOCOL = 6
@@ -106,8 +106,16 @@ class Agent:
         self._conversation.send(message)
 
     def _answer(self, message: Message) -> None:
-        if self._bounds is not None and self._refused(message, self._bounds):
+        if self._bounds is None:
+            self._deal_with(message)
             return
+        try:
+            if not self._refused(message, self._bounds):
+                self._deal_with(message)
+        finally:
+            self._bounds.ended()
+
+    def _deal_with(self, message: Message) -> None:
         if isinstance(message, Begin):
             self._send(self._begin(message))
         elif isinstance(message, LockMessage):
@@ -194,6 +202,8 @@ class Agent:
     @property
     def _receiver(self) -> Receiving:
         if self._receiving is None:
+            from .receiving import Receiving
+
             self._receiving = Receiving(self._target, self._conversation, self._bounds)
         return self._receiving
 
@@ -218,6 +228,8 @@ class Agent:
 
     def _operations_on(self, tree: Tree) -> Operations:
         if self._does is None:
+            from .operations import Operations
+
             self._does = Operations(tree)
         return self._does
 
@@ -264,6 +276,11 @@ class Agent:
             # Anybody may ask that, and sudo may allow zfs alone. (Tests run something else in the place of zfs.)
             command = ("zpool",) if self._tree.command[-1] == "zfs" else self._tree.command
             self._send_outputs([(*command, *zfs.list_features(pool_of(self._tree.root)))])
+            return Listed(True)
+        if message.kind == zfs.ABOUT_QUERY:
+            from . import about
+
+            self._send_lines(("%s\n" % line).encode("utf-8") for line in about.lines(self._tree))
             return Listed(True)
         if message.kind not in zfs.QUERIES:
             raise RemoteProtocolError("received a Query of an unknown kind, %r" % message.kind)
@@ -315,7 +332,7 @@ class Agent:
             self._conversation, tree.beat, sending.kill
         ) as heart:
             for chunk in sending:
-                self._send(Output(chunk))
+                self._conversation.send_output(chunk)
                 heart.length = length = length + len(chunk)
         broken = filters.complaint(sending.filtered, stream.filter) if sending.filtered else ""
         if broken:  # first, since `zfs send` cannot end well either then

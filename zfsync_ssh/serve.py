@@ -15,15 +15,17 @@ import time
 from collections.abc import Callable, Mapping
 
 from . import zfs
-from .bounds import Confinement, told
+from .bounds import Confinement, Refused, told
+from .claims import Claims
 from .confinement import Asked, describe, refusal
 from .floor import DESTROYING_VERBS, below_floor
 from .listing import InventoryParser, parse_numbers
-from .messages import Begin, Operation, Send
+from .messages import Begin, CleanBuffer, Operation, Send
 from .process import PIPE_BYTES, enlarge_pipe
 from .remote_agent import EXIT_PROTOCOL, Agent, move_stdio, ready_line
-from .streamhead import needs_dataset, resumed_snapshot
+from .streamhead import needs_dataset, read_head, resumed_snapshot
 from .tree import Arriving, Bounds, Tree
+from .verbs import MOVING_VERBS
 
 MAX_HEADER_BYTES = 128
 MAX_PAYLOAD_BYTES = 4 << 20
@@ -46,10 +48,17 @@ class Guard:
     def __init__(self, bounds: Confinement, tell: Tell) -> None:
         self._bounds = bounds
         self._tell = tell
+        self._claims = Claims(bounds.root)
 
     def __call__(self, asked: Asked, tree: Tree | None) -> str:
         """Why ``asked`` may not be, as the end of a sentence; empty when it may."""
-        why = refusal(asked, self._bounds, tree) or (self._looked_up(asked, tree) if tree is not None else "")
+        why = refusal(asked, self._bounds, tree)
+        if not why and tree is not None:
+            try:
+                self._claim(asked, tree)
+                why = self._looked_up(asked, tree)
+            except Refused as refused:
+                why = str(refused)
         if why:
             self._tell(f"refused {describe(asked)}: {why}")
         elif isinstance(asked, Begin):
@@ -58,10 +67,28 @@ class Guard:
             self._tell(f"allowed {describe(asked)}")
         return why
 
+    def ended(self) -> None:
+        """What was asked has been done."""
+        self._claims.drop()
+
+    def _claim(self, asked: Asked, tree: Tree) -> None:
+        """Keep what is looked at next from being moved by another session, or from being received into."""
+        if isinstance(asked, Arriving) and needs_dataset(asked):
+            self._claims.share(asked.name)
+        elif isinstance(asked, Operation) and asked.verb in MOVING_VERBS:
+            self._claims.take(asked.name)
+        elif isinstance(asked, CleanBuffer):
+            self._claims.take(tree.buffer)
+
     def _looked_up(self, asked: Asked, tree: Tree) -> str:
         if isinstance(asked, Arriving) and needs_dataset(asked):
-            there = tree.zfs(zfs.list_any(asked.name)).status == 0
-            return "" if there else f"{asked.name} is not there, so nothing can be added to it"
+            head = read_head(asked.head)
+            if head.resuming:  # `zfs receive` goes on with a partial receive then, or refuses
+                there = tree.zfs(zfs.list_any(asked.name)).status == 0
+            else:  # its own snapshot, and not a partial receive alone, which may be dropped before the stream comes
+                rows = tree.zfs(zfs.list_snapshot_names(asked.name)).stdout.splitlines()
+                there = str(head.base) in {row.split("\t")[1] for row in rows}
+            return "" if there else f"{asked.name} is not there, or lacks the snapshot that the stream begins from"
         if isinstance(asked, Send) and asked.token:
             # Without this, zfs would look for the GUID of the token in the whole pool.
             name, guid = resumed_snapshot(asked.token, self._bounds)
@@ -117,7 +144,8 @@ def talk(reader: int, writer: int, bounds: Confinement, command: tuple[str, ...]
     try:
         nonce = skip_payload(reader)
         os.write(writer, ready_line(nonce))
-        held = Bounds(Guard(bounds, tell), lambda why: tell(f"hung up: {told(why)}"), command, bounds.root)
+        guard = Guard(bounds, tell)
+        held = Bounds(guard, lambda why: tell(f"hung up: {told(why)}"), command, bounds.root, guard.ended)
         return Agent(reader, writer, held).serve()
     except NotAClient as error:
         tell(f"hung up: {error}")

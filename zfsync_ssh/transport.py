@@ -36,8 +36,11 @@ UNSENT_BYTES = 256 << 10
 """What the kernel may keep of what cannot be sent yet: enough to go on with, and no long queue to wait in."""
 WRITE_BUFFER_BYTES = 512 << 10
 WINDOW_BYTES = 2 << 20
-RECEIVE_WINDOW_BYTES = int(os.environ.get("XWIN", "32")) << 20
+MAX_RECEIVE_WINDOW_BYTES = 32 << 20
 """The receive window of a channel: its throughput is at most this per round trip."""
+RECEIVE_BYTES_PER_SECOND = 320 << 20
+"""What the window makes room for. More than is needed costs dear: sshd fills it, and then copies all that waits there
+for every packet that comes to it."""
 _CIPHERS = (
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -171,15 +174,27 @@ class SshConnection:
         """Whether the connection has gone."""
         return self._connection.is_closed()
 
-    async def open_channel(self, command: str, window: int) -> SshChannel:
-        """Run ``command`` in a new session; `ChannelRefused`, or `ConnectError` when the connection has gone."""
+    async def open_channel(self, command: str, *, receives: bool = False) -> SshChannel:
+        """Run ``command`` in a new session; `ChannelRefused`, or `ConnectError` when the connection has gone.
+
+        ``receives`` says that much will come over it.
+        """
         import asyncssh
 
+        from . import fastpath
+
+        tuned = isinstance(self._connection, fastpath.FastConnection)
+        window = MAX_RECEIVE_WINDOW_BYTES if receives and not tuned else WINDOW_BYTES
+        seconds = 0.0
         try:
             # An SshChannel has every callback of SSHClientSession; asyncssh asks for no more than that.
-            _, session = await self._connection.create_session(
+            opening = self._connection.create_session(
                 cast(Any, SshChannel), command, encoding=None, window=window, max_pktsize=MAX_PACKET_BYTES
             )
+            if receives and tuned:
+                (chan, session), seconds = await fastpath.with_round_trip(self._connection, opening)
+            else:
+                chan, session = await opening
         except asyncssh.ChannelOpenError as error:
             if self.lost:
                 raise ConnectError(f"The connection to {self._host} was lost.") from error
@@ -187,6 +202,9 @@ class SshConnection:
         except (asyncssh.Error, OSError) as error:
             raise ConnectError(f"The connection to {self._host} was lost: {error}.") from error
         channel = cast(SshChannel, session)
+        if seconds:
+            best = int(RECEIVE_BYTES_PER_SECOND * seconds)
+            fastpath.widen(chan, min(max(best, WINDOW_BYTES), MAX_RECEIVE_WINDOW_BYTES))
         self._channels.append(channel)
         channel.congest(self._congested)
         return channel
@@ -215,13 +233,13 @@ class SshConnection:
 class SshOpener:
     """Opens channels to ``command`` over one connection, which is made when the first is asked for.
 
-    ``receives`` says that much will come from there: the channels get a large receive window.
+    ``receives`` says that much will come from there: the channels get a receive window as large as the way is long.
     """
 
     def __init__(self, options: SshOptions, command: str, *, receives: bool = False) -> None:
         self._options = options
         self._command = command
-        self._window = RECEIVE_WINDOW_BYTES if receives else WINDOW_BYTES
+        self._receives = receives
         self._connection: SshConnection | None = None
         self._connecting = asyncio.Lock()
 
@@ -240,7 +258,7 @@ class SshOpener:
         async with self._connecting:
             if self._connection is None:
                 self._connection = await connect(self._options)
-        return await self._connection.open_channel(self._command, self._window)
+        return await self._connection.open_channel(self._command, receives=self._receives)
 
     async def close(self) -> None:
         """Disconnect. Never fails."""

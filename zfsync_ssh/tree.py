@@ -75,12 +75,14 @@ class Bounds(NamedTuple):
 
     ``refuses`` is asked before anything is done, and says why that may not be, as the end of a sentence, or nothing.
     ``tells`` hears of what broke the protocol. ``command`` runs zfs, whatever the client says.
+    ``ended`` hears when a message has been dealt with, and a stream received.
     """
 
     refuses: Callable[[Union[Message, Operation, Arriving], Optional[Tree]], str]
     tells: Callable[[str], None]
     command: Tuple[str, ...]
     scratch: str
+    ended: Callable[[], None]
 
 
 BOUND = "confined"

@@ -15,8 +15,11 @@ from .tree import Tree
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 READING_VERBS = frozenset({"alive"})
-ADDING_VERBS = READING_VERBS | {"ancestor", "placeholder", "buffer", "drop"}
+ADDING_VERBS = READING_VERBS | {"ancestor", "placeholder", "buffer", "drop", "snapshot"}
 """What an append-only client may do. A partial receive that is dropped is its own, and was never a snapshot."""
+
+MOVING_VERBS = frozenset({"rename", "park", "aside", "destroy", "drop"})
+"""After these a dataset may not be where it was: dropping a partial receive destroys one that has no snapshot yet."""
 
 _SHAPES = {
     "hold": ("snapshot", "tag"),
@@ -27,6 +30,7 @@ _SHAPES = {
     "alive": ("dataset", "run"),
     "bookmark": ("bookmark", "snapshot"),
     "unbookmark": ("bookmark",),
+    "snapshot": ("snapshot",),
     "destroy-snapshot": ("snapshot",),
     "ancestor": ("dataset",),
     "placeholder": ("dataset",),

@@ -134,6 +134,9 @@ QUERIES: Dict[str, Callable[[List[str]], Tuple[str, ...]]] = {
 }
 """What may be asked about datasets or snapshots of a tree, and the command line that tells it."""
 
+ABOUT_QUERY = "about"
+"""What may be asked about an agent itself, by `zfsync_ssh.about`."""
+
 FEATURES_QUERY = "features"
 """What may be asked about the pool of a tree: whether it has each feature, by `list_features`."""
 
@@ -141,6 +144,15 @@ FEATURES_QUERY = "features"
 def list_features(pool: str) -> Tuple[str, ...]:
     """The command line, of `zpool`, that tells which features ``pool`` has."""
     return ("get", "-Hp", "-o", "property,value", "all", pool)
+
+
+VERSION = ("version",)
+"""The command line that tells the versions of the command and of the kernel's module."""
+
+
+def allow(dataset: str) -> Tuple[str, ...]:
+    """What was delegated on ``dataset``, and on those above it."""
+    return ("allow", dataset)
 
 
 class Stream(NamedTuple):

@@ -176,6 +176,55 @@ def test_without_it_what_is_within_may_go_down_to_the_floor(served: Served) -> N
     assert f"{served.target}/a@2" in left
 
 
+def test_what_is_younger_than_the_floor_stays_by_the_times_that_streams_brought(served: Served) -> None:
+    served.confine("--keep-at-least", "1h")
+    grow(served)
+    assert served.send().status == 0
+    times = ["zfs", "list", "-Hprt", "snapshot", "-o", "creation"]
+    here = served.sender.run([*times, served.source]).stdout
+    assert served.receiver.run([*times, served.target]).stdout == here
+    before = served.snapshots()
+    served.sender.run(["zfs", "destroy", "-r", f"{served.source}@1"])
+    run = served.send("--delete-snapshots")
+    assert "all snapshots younger than 1h of each dataset stay" in run.out
+    assert served.snapshots() == before
+    served.receiver.run(["zfs", "snapshot", f"{served.target}/a@theirs"])
+    served.snapshot("3")
+    run = served.send("--on-divergence", "rollback", "--yes")
+    assert run.status == 3, run
+    assert f"{served.target}/a@theirs" in "".join(served.snapshots())
+    served.receiver.run(["zfs", "destroy", f"{served.target}/a@theirs"])
+    served.confine("--keep-at-least", "1s")
+    served.sender.sh("sleep 2")
+    run = served.send("--delete-snapshots")
+    assert run.status == 0, run
+    served.assert_equal()
+
+
+def test_a_job_takes_its_snapshots_at_a_confined_source_and_pulls_them(served: Served) -> None:
+    for child in ("", "/a"):
+        served.receiver.run(["zfs", "create", served.target + child])
+    pulled = f"{served.source}/pulled"
+    job = ["--keep", "minutely=9", "--no-hold", "--no-bookmark", served.there(), pulled]
+
+    def ask() -> Run:
+        words = ["cron", "run", "--port", str(served.receiver.ssh_port), "-i", KEY, *job]
+        return served.run(["zfsync", *words])
+
+    served.confine("--read-only")
+    run = ask()
+    assert run.status != 0, run
+    assert "may only read" in run.err
+    assert served.snapshots() == []
+    served.confine("--append-only")
+    run = ask()
+    assert (run.status, run.err) == (0, ""), run
+    taken = served.snapshots_of(served.receiver, f"{served.target}/a")
+    assert len(taken) == 1
+    assert served.snapshots_of(served.sender, f"{pulled}/a") == taken
+    assert served.digest(served.sender, pulled) == served.digest(served.receiver, served.target)
+
+
 def test_read_only_restores_compares_and_verifies(served: Served) -> None:
     served.confine()
     grow(served)

@@ -86,6 +86,15 @@ class JobWorld:
             time.sleep(2)
         raise AssertionError(target)
 
+    def give_key(self, *may: str) -> str:
+        """Give the job a key of its own at the receiver; what was said."""
+        receiver = self.world.receiver
+        shown = receiver.run(["ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout.split()[1]
+        words = ["--job", self.name, "--config", self.config, "--host-key", shown, "--install", *may]
+        run = self.world.run(["zfsync", "key", "setup", f"{receiver.ssh_host}:{self.world.above}", *words])
+        assert run.status == 0, run
+        return run.err
+
     def at_source(self, child: str = "") -> list[str]:
         return self._names(self.world.snapshots_of(self.world.sender, self.world.source + child))
 
@@ -352,7 +361,10 @@ def test_a_job_that_cron_runs_every_minute(job: JobWorld) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_ten_minutes_with_a_reboot_of_the_receiver_in_the_middle(job: JobWorld, lab: Lab) -> None:
-    """Run by ``pytest -m long tests/lab/test_unattended.py``. After four snapshots the receiver loses its power."""
+    """Run by ``pytest -m long tests/lab/test_unattended.py``. After four snapshots the receiver loses its power.
+
+    The job has a key of its own, which the receiver ties to the tree and to a floor of three snapshots.
+    """
     world, log = job.world, f"{DIRECTORY}/{job.name}.log"
     world.create("/a")
     job.old(0, 1)
@@ -366,6 +378,9 @@ def test_ten_minutes_with_a_reboot_of_the_receiver_in_the_middle(job: JobWorld, 
             timeout=200,
         )
 
+    lab.install(world.receiver)
+    said = job.give_key("--keep-at-least", "3")
+    assert f"Logged in with the key: it reaches {world.above} alone." in said, said
     with job.cron():
         for count in range(1, 5):
             write_until_taken(count)
@@ -377,6 +392,8 @@ def test_ten_minutes_with_a_reboot_of_the_receiver_in_the_middle(job: JobWorld, 
         lab.up("receiver")
         world.receiver.run(["zpool", "import", world.above.partition("/")[0]])
         world.receiver.put(HERE / "digest.py", "/root/digest.py")
+        lab.install(world.receiver)  # nothing but its disks lasts in the lab: neither the program nor the key's line
+        assert "There is the key" in job.give_key("--keep-at-least", "3")
         for count in range(7, 11):
             write_until_taken(count)
         job.wait_for_failures(0)
@@ -388,5 +405,12 @@ def test_ten_minutes_with_a_reboot_of_the_receiver_in_the_middle(job: JobWorld, 
         there = world.snapshots_of(world.receiver, world.target + child)
         assert (len(here), len(there)) == (3, 5)
         assert there[-3:] == here
+    contents = [set(world.digest(machine, root)) for machine, root in
+                ((world.sender, world.source), (world.receiver, world.target))]  # fmt: skip
+    assert len(contents[0]) == 6
+    assert contents[0] <= contents[1]
+    # The key reaches nothing else.
+    stays = world.push("-i", f"/etc/zfsync/keys/{job.name}", target=f"{world.above}-other")
+    assert "is not in" in stays.out + stays.err, stays
     world.assert_tidy()
     print(world.sender.sh(f"cat {log}").stdout)

@@ -147,11 +147,11 @@ def test_a_partial_receive_that_no_longer_fits_is_dropped_without_root(delegated
     delegated.sender.run(["sh", "-c", f"zfs holds -H {delegated.source}/a@1 | cut -f2 > /tmp/tag"])
     delegated.sender.sh(
         f"for d in '' /a; do zfs release $(cat /tmp/tag) {delegated.source}$d@1 || true; done\n"
-        f"zfs destroy -r {delegated.source}@1; zfs snapshot -r {delegated.source}@2"
+        f"zfs destroy {delegated.source}/a@1; zfs snapshot -r {delegated.source}@2"
     )
     run = delegated.push("--json")
     assert run.status == 0, run
-    delegated.assert_equal()
+    assert delegated.at_target("/a") == ["2"]
 
 
 def test_renames_clones_and_promotions_are_followed_without_root(delegated: Delegated) -> None:

@@ -113,7 +113,7 @@ class HeldChannel(LocalChannel):
         if self._asked is None:
             self._asked = Frames()  # the first that is written is the agent itself
         else:
-            self.owed += sum(kind in _QUESTIONS for kind in self._asked.feed(data))
+            self.owed += sum(kind in _QUESTIONS for kind in self._asked.feed(bytes(data)))
         super().write(data)
 
     def input_received(self, data: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from zfsync_ssh.bootstrap import Greeting
 from zfsync_ssh.bounds import Confinement
 from zfsync_ssh.dataset import Snapshot
 from zfsync_ssh.decision import REFUSED, TargetState
+from zfsync_ssh.floor import parse_floor
 from zfsync_ssh.messages import (
     PROTOCOL,
     Answer,
@@ -83,25 +85,13 @@ EVIL_CHILDREN = tuple(name for name in EVIL_NAMES if name not in ("", "/etc", f"
 """Those that are none below the root either."""
 
 
-class Hostile:
-    """A client that may say anything, and the receiver's log."""
+class Conversation:
+    """A client that may say anything to whatever is behind ``socket``."""
 
-    def __init__(self, receiver: State, bounds: Confinement, start: bytes = START) -> None:
-        self.receiver = receiver
-        self.log: list[str] = []
-        ours, theirs = socket.socketpair()
-        ours.settimeout(20)
+    def __init__(self, ours: socket.socket) -> None:
         self.socket = ours
         self.connection = Connection(agent=False)
-        self.status: int | None = None
-
-        def run() -> None:
-            with theirs:
-                self.status = talk(theirs.fileno(), theirs.fileno(), bounds, zfs_command(receiver), self.log.append)
-
-        self._thread = threading.Thread(target=run)
-        self._thread.start()
-        self.socket.sendall(start)
+        self.log: list[str] = []
 
     def greet(self) -> Hello:
         """Wait for the hello."""
@@ -126,7 +116,7 @@ class Hostile:
     def hear(self) -> Message:
         while (message := self.connection.next_message()) is None:
             data = self.socket.recv(65536)
-            assert data, f"the receiver hung up: {self.log}"
+            assert data, "the receiver hung up"
             self.connection.receive(data)
         return message
 
@@ -135,6 +125,25 @@ class Hostile:
         while isinstance(answer := self.hear(), Output):
             pass
         return answer
+
+
+class Hostile(Conversation):
+    """Such a client of a confined receiver, and the receiver's log."""
+
+    def __init__(self, receiver: State, bounds: Confinement, start: bytes = START) -> None:
+        ours, theirs = socket.socketpair()
+        super().__init__(ours)
+        self.receiver = receiver
+        ours.settimeout(20)
+        self.status: int | None = None
+
+        def run() -> None:
+            with theirs:
+                self.status = talk(theirs.fileno(), theirs.fileno(), bounds, zfs_command(receiver), self.log.append)
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+        self.socket.sendall(start)
 
     def end(self) -> int | None:
         self.socket.close()
@@ -163,7 +172,8 @@ def serve(receiver: State) -> Iterator[Serve]:
     made: list[Hostile] = []
 
     def start(**bounds: Any) -> Hostile:
-        hostile = Hostile(receiver, Confinement(ROOT, **bounds))
+        floor = parse_floor(str(bounds.pop("keep_at_least", 0)))
+        hostile = Hostile(receiver, Confinement(ROOT, keep_at_least=floor, **bounds))
         made.append(hostile)
         hostile.greet()
         return hostile
@@ -316,6 +326,7 @@ VERBS = {
     "drop": ("",), "rename": ("", "{}", "filesystem"), "park": ("", "{}", "filesystem", "{}"),
     "aside": ("", "{}", "filesystem"), "rollback": ("@1", "7"), "hollow": ("", "7"), "destroy": ("", "7"),
     "promote": ("",), "mark": ("", "2026-01-01T00:00:00Z"), "unmark": ("",), "inherit-key": ("",),
+    "snapshot": ("@9",),
 }  # fmt: skip
 """Every verb: what ends its name, and its arguments; ``{}`` is a name."""
 
@@ -358,6 +369,11 @@ def test_no_operation_names_what_is_outside(serve: Serve, verb: str) -> None:
         Operation("hold", f"{ROOT}@1", ("-r",)),
         Operation("hold", f"{ROOT}@1", ("keep",)),
         Operation("release", f"{ROOT}@1", ("somebody-elses",)),
+        Operation("snapshot", f"{ROOT}@1,2"),
+        Operation("snapshot", f"{ROOT}@"),
+        Operation("snapshot", f"{ROOT}@a@b"),
+        Operation("snapshot", f"{ROOT}/x"),
+        Operation("snapshot", f"{ROOT}/x@9", ("com.example:x=1",)),
         Operation("destroy-snapshot", f"{ROOT}@1,2"),
         Operation("destroy-snapshot", f"{ROOT}@1%4"),
         Operation("destroy-snapshot", f"{ROOT}/x"),
@@ -489,6 +505,27 @@ def test_an_increment_to_what_is_not_there_is_not_looked_for_in_the_pool(serve: 
     assert changing(hostile.receiver) == []
 
 
+def test_nor_when_what_is_there_is_a_partial_receive_that_is_dropped_first(serve: Serve) -> None:
+    """Dropping it destroys a dataset that has no snapshot yet: then nothing is there when the stream comes."""
+    hostile = serve(append_only=True)
+    hostile.receiver.create(f"{ROOT}/n")
+    with hostile.receiver.open() as state:
+        state["datasets"][f"{ROOT}/n"]["token"] = "1-0-0-"
+    hostile.begin()
+    newest = hostile.receiver.guids("dst/backups/web2")[""][-1][1]
+    snapshots = (Snapshot("4", newest, 1), Snapshot("5", 5, 2))
+    known = TargetState(True, False, newest, "1-0-0-")
+    answer = hostile.ask(Sync("/n", "filesystem", f"{ROOT}/n", snapshots, (), known))
+    assert isinstance(answer, Answer)
+    assert answer.decision.discard
+    stream = begin_record("filesystem", 5, newest) + fake_stream(snapshots[1], newest)
+    hostile.say(Stream("/n", newest, 5), Data(stream), End(len(stream)))
+    result = hostile.hear()
+    assert isinstance(result, Result)
+    assert "lacks the snapshot that the stream begins from" in result.message
+    assert changing(hostile.receiver) == []
+
+
 @pytest.mark.parametrize("name", EVIL_NAMES)
 def test_nothing_outside_is_sent_or_told(serve: Serve, name: str) -> None:
     hostile = serve()
@@ -557,7 +594,7 @@ def test_other_questions_have_nothing_in_them_that_reaches_zfs(serve: Serve) -> 
 
 # ---- what a key may do -----------------------------------------------------------------------------------------------
 
-ADDING = {"alive", "ancestor", "placeholder", "buffer", "drop"}
+ADDING = {"alive", "ancestor", "placeholder", "buffer", "drop", "snapshot"}
 
 
 def own(verb: str) -> Operation:
@@ -579,7 +616,7 @@ def test_an_append_only_key_destroys_moves_and_sets_nothing(serve: Serve, verb: 
     if verb not in ADDING:
         assert f"this key may only add to what is there (zfsync serve --append-only): no {verb}" in result.message
     after = hostile.receiver.guids(ROOT)
-    assert {child: after.get(child) for child in before} == before
+    assert {child: after[child][: len(snapshots)] for child, snapshots in before.items()} == before
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -621,6 +658,34 @@ def test_the_newest_snapshots_stay(serve: Serve) -> None:
     ]
     assert [name for name, _ in hostile.receiver.guids(f"{ROOT}/y")[""]] == ["3", "4"]
     assert any("keep-at-least" in line for line in hostile.log)
+
+
+def test_young_snapshots_stay_and_old_ones_may_go(serve: Serve) -> None:
+    hostile = serve(keep_at_least="30d")
+    x, now = f"{ROOT}/x", int(time.time())
+    days = {"1": 90, "2": 31, "3": 29, "4": 0, "5": -4000}  # the last says that it is of the future
+    hostile.receiver.snapshot(f"{x}@5")
+    hostile.receiver.created({f"{x}@{name}": now - 86400 * age for name, age in days.items()})
+    hostile.begin()
+
+    def done(*operations: Operation) -> list[bool]:
+        answer = hostile.ask(Apply(operations))
+        assert isinstance(answer, Results)
+        return [result.ok for result in answer.results]
+
+    newest = (str(hostile.receiver.guids(x)[""][-1][1]),)
+    assert done(Operation("hollow", x, newest), Operation("destroy", x, newest)) == [False, False]
+    assert done(Operation("rollback", f"{x}@3", newest), Operation("rollback", f"{x}@5", newest)) == [False, True]
+    destroys = [Operation("destroy-snapshot", f"{x}@{name}") for name in days]
+    assert done(*destroys) == [True, True, False, False, False]
+    assert "all snapshots younger than 30d of each dataset stay" in hostile.log[-1]
+    # an old dataset may go, and one more snapshot makes no other one old
+    y = f"{ROOT}/y"
+    hostile.receiver.create(y)
+    hostile.receiver.snapshot(f"{y}@1")
+    hostile.receiver.created({f"{y}@1": now - 86400 * 31})
+    assert done(Operation("destroy", y, (str(hostile.receiver.guids(y)[""][0][1]),))) == [True]
+    assert done(Operation("snapshot", f"{x}@6"), *destroys[2:]) == [True, False, False, False]
 
 
 def test_another_protocol_is_told_so(serve: Serve) -> None:

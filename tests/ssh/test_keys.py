@@ -6,11 +6,12 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.ssh.processes import eventually
 from tests.ssh.site import REPOSITORY, Run, Site, Sshd, zfs_script
 from zfsync_ssh import keys
 from zfsync_ssh.ssh_lines import fingerprint
@@ -154,6 +155,20 @@ def test_a_host_whose_fingerprint_is_given_is_trusted(client: Client) -> None:
     assert client.run_job().status == 0
 
 
+def test_the_fingerprint_may_be_that_of_another_key_of_the_host(client: Client, site: Site) -> None:
+    rsa = site.directory / "rsa"
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", rsa], check=True)
+    sshd = site.sshd(HostKey=f"{site.keys.host}\nHostKey {rsa}", AuthorizedKeysFile=str(client.account))
+    client.config.write_text(client.config.read_text().replace(f"{client.sshd.port}", f"{sshd.port}"))
+    client.forget_host()
+    public = rsa.with_suffix(".pub").read_text()
+    run = client.setup("--host-key", fingerprint(public), "--install")
+    assert run.status == 0, run
+    assert f"RSA {fingerprint(public)}: it has the fingerprint that you gave." in run.err
+    assert client.run_job().status == 0
+    assert "ssh-rsa" in keys.known_hosts().read_text()
+
+
 def test_another_fingerprint_than_was_given_is_refused(client: Client) -> None:
     client.forget_host()
     other = fingerprint(client.site.keys.other.with_suffix(".pub").read_text())
@@ -255,6 +270,17 @@ def test_a_line_that_sshd_does_not_read_is_not_called_well(client: Client, site:
     assert "refused the job's key" in run.err
 
 
+def test_a_key_that_reaches_more_than_its_line_says_is_not_called_well(client: Client, site: Site) -> None:
+    first = site.directory / "first"
+    sshd = site.sshd(AuthorizedKeysFile=f"{first} {client.account}")
+    client.config.write_text(client.config.read_text().replace(f"{client.sshd.port}", f"{sshd.port}"))
+    assert client.setup().status == 0
+    first.write_text(keys.key_of("web").with_name("web.pub").read_text())
+    run = client.setup("--install")
+    assert run.status == 6, run
+    assert f"gives the key more than {site.root}" in run.err
+
+
 def test_a_job_that_goes_elsewhere_gets_no_key(client: Client) -> None:
     run = client.setup("--install", place="127.0.0.1:other/pool")
     assert run.status == 2
@@ -262,22 +288,35 @@ def test_a_job_that_goes_elsewhere_gets_no_key(client: Client) -> None:
     assert client.sshd.connections == 0
 
 
-def test_a_job_with_its_own_key_offers_none_of_the_agents(
-    client: Client, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert client.setup("--install").status == 0
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", tmp_path / "agent"], stdout=subprocess.DEVNULL)
+@pytest.fixture
+def agent(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: Client) -> Iterator[None]:
+    """An ssh-agent that has the user's own key."""
+    socket = tmp_path / "agent"
+    started = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
     try:
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
-        while subprocess.run(["ssh-add", "-q", site.keys.user], capture_output=True).returncode:
-            assert agent.poll() is None
-        client.account.write_text(site.keys.user.with_suffix(".pub").read_text())
-        run = client.run_job()
-        assert run.status == 5, run
-        assert f"refused the job's key {keys.key_of('web')}" in run.err
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        eventually("the agent listens", socket.exists)
+        subprocess.run(["ssh-add", "-q", site.keys.user], check=True)
+        yield
     finally:
-        agent.terminate()
-        agent.wait()
+        started.terminate()
+        started.wait()
+
+
+@pytest.mark.usefixtures("agent")
+def test_the_users_ssh_agent_is_enough_to_install(client: Client) -> None:
+    place = f"127.0.0.1:{client.site.root}"
+    run = client.zfsync(["key", "setup", place, "--job", "web", "--config", str(client.config), "--install"])
+    assert run.status == 0, run
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_job_with_its_own_key_offers_none_of_the_agents(client: Client, site: Site) -> None:
+    assert client.setup("--install").status == 0
+    client.account.write_text(site.keys.user.with_suffix(".pub").read_text())
+    run = client.run_job()
+    assert run.status == 5, run
+    assert f"refused the job's key {keys.key_of('web')}" in run.err
 
 
 def test_a_job_does_not_wait_for_a_login_that_is_refused(client: Client, sshd: Sshd) -> None:

@@ -18,7 +18,7 @@ from zfsync_ssh.cli import cleanbuffer, main, replicate
 from zfsync_ssh.cli.options import with_ages
 from zfsync_ssh.errors import EXIT_INTERRUPTED, ConnectError, UsageError, ZfsError
 from zfsync_ssh.location import Location, parse_location
-from zfsync_ssh.transport import RECEIVE_WINDOW_BYTES, WINDOW_BYTES, SshOpener
+from zfsync_ssh.transport import SshOpener
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
 
@@ -207,19 +207,19 @@ def test_verbose_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 # ---- a limited rate --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("options", "window"), [((), RECEIVE_WINDOW_BYTES), (("--rate-limit", "1M"), WINDOW_BYTES)])
+@pytest.mark.parametrize(("options", "receives"), [((), True), (("--rate-limit", "1M"), False)])
 def test_a_limited_source_has_no_large_window_to_fill_at_once(
-    options: tuple[str, ...], window: int, monkeypatch: pytest.MonkeyPatch
+    options: tuple[str, ...], receives: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    windows: list[int] = []
+    asked: list[bool] = []
 
     async def opened(opener: SshOpener) -> Channel:
-        windows.append(opener._window)
+        asked.append(opener._receives)
         raise ConnectError("enough")
 
     monkeypatch.setattr(SshOpener, "open", opened)
     assert outcome("push", "web:tank/data", "backup:pool/data", *options) == 5
-    assert sorted(windows) == sorted([window, WINDOW_BYTES])
+    assert sorted(asked) == sorted([receives, False])
 
 
 # ---- how it ends -----------------------------------------------------------------------------------------------------

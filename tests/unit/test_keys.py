@@ -14,7 +14,7 @@ from zfsync_ssh import authorized, keys
 from zfsync_ssh.config import parse
 from zfsync_ssh.errors import HostKeyError, UsageError
 from zfsync_ssh.floor import Floor
-from zfsync_ssh.keysetup import Trust, check_end, job_key, judge
+from zfsync_ssh.keysetup import Trust, ends_at, job_key, judge
 from zfsync_ssh.location import Location, Way, parse_location
 from zfsync_ssh.reach import ssh_options
 from zfsync_ssh.ssh_keys import HostKeys, new_key, public_key
@@ -218,15 +218,15 @@ def test_a_key_is_for_where_its_job_goes() -> None:
         ("web", "me@other:x"),
         ("pull", "web:tank"),
     ):
-        check_end(jobs[job], parse_location(place))
+        ends_at(jobs[job], parse_location(place))
     for job, place, words in (
         ("web", "backup:pool/b", "which is not in pool/b"),
         ("web", "backup:pool/a/web/x", "which is not in"),
-        ("web", "other:x/web", "it goes to backup:pool/a/web and me@other:x/web"),
-        ("pull", "backup:pool/web", "it goes to web:tank/web"),
+        ("web", "other:x/web", "it goes between tank/web, backup:pool/a/web, me@other:x/web, usb/web"),
+        ("pull", "backup:pool/web", "it goes between web:tank/web, pool/web"),
     ):
         with pytest.raises(UsageError) as refused:
-            check_end(jobs[job], parse_location(place))
+            ends_at(jobs[job], parse_location(place))
         assert words in str(refused.value)
     assert parse_location("x") == Location(None, "", "x")
 

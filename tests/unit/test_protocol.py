@@ -335,8 +335,16 @@ def test_what_came_before_the_end_of_input_is_still_heard() -> None:
 # ---- order -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("message", QUESTIONS, ids=type_of)
-def test_a_client_asks_nothing_before_hello(message: Message) -> None:
+def test_a_client_says_what_the_channel_is_for_without_waiting_for_hello() -> None:
+    client, agent = Connection(agent=False), Connection(agent=True)
+    agent.receive(client.send(BEGIN))
+    assert agent.next_message() == BEGIN
+    client.receive(agent.send(HELLO) + agent.send(Result(True)))
+    assert (client.next_message(), client.next_message(), client.unanswered) == (HELLO, Result(True), 0)
+
+
+@pytest.mark.parametrize("message", QUESTIONS[1:], ids=type_of)
+def test_a_client_asks_nothing_else_before_hello(message: Message) -> None:
     with pytest.raises(LocalProtocolError, match="before Hello"):
         Connection(agent=False).send(message)
 
@@ -611,3 +619,57 @@ def test_never_more_are_told_than_fit_and_always_the_newest(count: int, needed: 
     assert list(told) == [snapshot for snapshot in many if snapshot in told]
     assert told[-1:] == tuple(many[-1:])
     assert len(told) >= min(count, limit // 2)
+
+
+# ---- streams that are not copied -------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.one_of(st.binary(max_size=40), st.integers(0, 9)), max_size=8), st.data())
+def test_a_stream_taken_apart_from_its_input_is_the_same_stream(said: list[bytes | int], data: st.DataObject) -> None:
+    talk = [SYNC, STREAM, *(Data(one) if isinstance(one, bytes) else Ping(one) for one in said), Abort(""), SYNC]
+    wire = b"".join(encode(message) for message in talk)
+    agent = Connection(agent=True)
+    heard: list[Message] = []
+    while wire:
+        size = data.draw(st.integers(1, len(wire)))
+        agent.receive(wire[:size])
+        wire = wire[size:]
+        while True:
+            taken = agent.take_data()
+            if taken is not None:
+                come, missing = taken
+                heard.append(Data(come + wire[:missing]))
+                wire = wire[missing:]
+            elif (message := agent.next_message()) is not None:
+                heard.append(message)
+            else:
+                break
+    assert heard == talk
+
+
+def test_data_that_may_not_come_is_not_taken() -> None:
+    agent = Connection(agent=True)
+    agent.receive(encode(Data(b"x")))
+    assert agent.take_data() is None
+    with pytest.raises(RemoteProtocolError, match="outside a Stream"):
+        agent.next_message()
+
+
+def test_data_that_is_too_long_is_not_taken() -> None:
+    agent = listening_agent()
+    agent.receive(HEADER.pack(7, MAX_DATA_BYTES + 1))
+    assert agent.take_data() is None
+    with pytest.raises(RemoteProtocolError, match="too long"):
+        agent.next_message()
+
+
+def test_a_header_sent_by_itself_is_that_of_the_whole_frame() -> None:
+    pair = Pair()
+    pair.ask(STREAM)
+    for length in (0, 1, 300, MAX_DATA_BYTES):
+        assert pair.client.send_header(Data, length) == encode(Data(bytes(length)))[: HEADER.size]
+    with pytest.raises(LocalProtocolError):
+        pair.client.send_header(Data, MAX_DATA_BYTES + 1)
+    pair.ask(Abort(""))
+    with pytest.raises(LocalProtocolError, match="outside a Stream"):
+        pair.client.send_header(Data, 1)

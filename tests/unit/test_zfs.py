@@ -13,7 +13,7 @@ from zfsync_ssh import zfs
 from zfsync_ssh.blame import Failed
 from zfsync_ssh.dataset import FILESYSTEM, VOLUME
 from zfsync_ssh.errors import UsageError
-from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Reception, Stream, batches, blamed, classify, reason
+from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Reception, Stream, batches, blamed, classify, reason, unset
 
 COLUMNS = (
     "name,type,guid,used,receive_resume_token,origin,encryption,compression,"
@@ -255,6 +255,17 @@ def test_any_message_has_a_code_and_a_reason_on_one_line(stderr: str) -> None:
 
 def test_a_reason_is_what_was_said_on_one_line() -> None:
     assert reason("cannot open 'p': it\n\n  is gone  \n") == "cannot open 'p': it is gone"
+
+
+UNSET = "cannot receive readonly property on p/a: permission denied\n"
+
+
+def test_a_property_that_receive_goes_on_without_is_no_reason_for_its_failure() -> None:
+    assert unset(UNSET) == {"readonly": "permission denied"}
+    assert unset("cannot receive new filesystem stream: out of space\n") == {}
+    assert classify(UNSET + "cannot receive new filesystem stream: out of space\n") == "no-space"
+    assert reason(UNSET + "cannot receive: out of space\n") == "cannot receive: out of space"
+    assert classify(UNSET) == "permission"
 
 
 def test_a_reason_leaves_out_the_advice_on_resuming() -> None:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import EXIT_INTERRUPTED, ZfsyncError
-from . import cleanbuffer, compare, config, cron, holds, key, replicate, serve, status, verify
+from . import cleanbuffer, compare, config, cron, doctor, holds, key, replicate, serve, status, verify
 from .options import with_ages
 from .wiring import EXIT_CODES, Help
 
-_COMMANDS = (replicate, compare, verify, cleanbuffer, holds, config, key, cron, status, serve)
+_COMMANDS = (replicate, compare, verify, cleanbuffer, holds, config, key, doctor, cron, status, serve)
 """In the order of ``zfsync --help``."""
 
 

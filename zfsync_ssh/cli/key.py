@@ -103,15 +103,16 @@ def _way(arguments: argparse.Namespace, place: Location) -> Way:
         raise UsageError(f"{arguments.job!r} cannot be: {problem}.")
     given = way_of(arguments)
     if arguments.config is None and not any(path.exists() for path in config_paths()):
+        _say(f"There is no configuration with a job {arguments.job} yet: 'zfsync config example' shows one.")
         return replace(given, job=arguments.job)
     config = load(arguments.config)
     if arguments.job not in config.jobs:
         _say(f"There is no job {arguments.job} in {config.path} yet.")
         return replace(given, job=arguments.job)
-    from ..keysetup import check_end
+    from ..keysetup import ends_at
 
     job = config.job(arguments.job)
-    check_end(job, place)
+    ends_at(job, place)
     if job.connection.identity is not None:
         raise UsageError(
             f"Job {job.name} has the identity {job.connection.identity} in {config.path}: take that out first, and the "
@@ -142,10 +143,11 @@ async def _set_up(arguments: argparse.Namespace, place: Location, way: Way, serv
         return EXIT_OK
     if served is not None and not arguments.remote_zfsync:
         _say("zfsync has to be installed there, and on the PATH that sshd gives; else name it with --remote-zfsync.")
-    _say(f"This line belongs into ~/.ssh/authorized_keys of the account at {place.host}, as one line:")
+    account = f"{place.user}@{place.host}" if place.user else f"the account at {place.host}"
+    _say(f"This line belongs into ~/.ssh/authorized_keys of {account}, as one line:")
     sys.stdout.write(authorized_line(key.public, key.comment, served) + "\n")
     sys.stdout.flush()
-    _say(f"Then check it: zfsync doctor {arguments.place} --job {arguments.job}")
+    _say(f"Then check it: zfsync doctor --job {arguments.job}")
     return EXIT_OK
 
 
@@ -154,16 +156,17 @@ def _trust(shown: Shown) -> None:
     from .. import keys
     from ..keysetup import Trust
 
-    _say(f"The host key of {shown.host} is {shown}{': ' if shown.trust.value else '.'}{shown.trust.value}")
+    _say(f"The host key of {shown.host} is {shown}{f': {shown.trust.value}' if shown.trust.value else ''}.")
     if shown.trust is Trust.PINNED:
         return
     if shown.trust is Trust.UNKNOWN:
+        compare = f"'ssh-keygen -lf /etc/ssh/ssh_host_{shown.kind.lower()}_key.pub'"
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise HostKeyError(
-                f"Nobody is here to confirm the host key of {shown.host}: compare it with what 'ssh-keygen -lf "
-                f"/etc/ssh/ssh_host_{shown.kind.lower()}_key.pub' says there, and give it as --host-key SHA256:..."
+                f"Nobody is here to confirm the host key of {shown.host}: compare it with what {compare} says there, "
+                f"and give it as --host-key SHA256:..."
             )
-        sys.stderr.write("Is that what 'ssh-keygen -lf' says of it there? [y/N] ")
+        sys.stderr.write(f"Is that what {compare} says there? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise HostKeyError(f"The host key of {shown.host} was not confirmed; nothing was done.")

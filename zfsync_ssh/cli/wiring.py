@@ -55,6 +55,15 @@ def add_buffer(parser: argparse.ArgumentParser) -> None:
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
     """Add the options of the way to the other host, of what runs there, and of the output."""
+    add_ssh(parser)
+    show = parser.add_argument_group("output")
+    show.add_argument("--json", action="store_true", help="one JSON object per line and event")
+    show.add_argument("-q", "--quiet", action="store_true", help="say nothing but what failed")
+    show.add_argument("-v", "--verbose", action="store_true", help="say more, and add the traceback to an error")
+
+
+def add_ssh(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the way to the other host, and of what runs there."""
     ssh = parser.add_argument_group("connection")
     ssh.add_argument("-p", "--port", type=int, metavar="PORT", help="port of sshd there (22, or as in ssh_config)")
     ssh.add_argument("-i", "--identity", type=Path, metavar="FILE", help="private key to log in with")
@@ -64,10 +73,6 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     there = parser.add_argument_group("at the other host")
     there.add_argument("--remote-python", metavar="PYTHON", help="python3 there, when it is not found by itself")
     there.add_argument("--sudo", action="store_true", help="run 'sudo -n zfs' there, not 'zfs'")
-    show = parser.add_argument_group("output")
-    show.add_argument("--json", action="store_true", help="one JSON object per line and event")
-    show.add_argument("-q", "--quiet", action="store_true", help="say nothing but what failed")
-    show.add_argument("-v", "--verbose", action="store_true", help="say more, and add the traceback to an error")
 
 
 def way_of(arguments: argparse.Namespace) -> Way:

@@ -1,0 +1,89 @@
+"""Who takes part, and by what command line. Pure.
+
+Each brings ``tank/X`` up to date at ``receiver:pool/X``, with its own defaults but where these would be no comparison:
+none takes snapshots of its own, and bzfs gets as many threads as zfsync has channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be brought up to date: ``base`` is the newest snapshot that is there already, if one is."""
+
+    source: str
+    target: str
+    last: str
+    base: str = ""
+    channels: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """``script`` is what it runs at the sender, for bash."""
+
+    name: str
+    script: Callable[[Job], str]
+    title: str
+
+
+def zfsync(job: Job) -> str:
+    """zfsync as it is."""
+    return f"zfsync push --channels {job.channels} {job.source} receiver:{job.target}"
+
+
+PATH = "$(grep -o 'PYTHONPATH=[^ ]*' $(command -v zfsync) | cut -d= -f2)"
+"""Where the lab has put zfsync and what it needs."""
+_WAIT = (
+    "from zfsync_ssh import dispatch; from zfsync_ssh.dataset import parent_of; "
+    "ready = dispatch.Dispatch._ready; "
+    "dispatch.Dispatch._ready = lambda self, item: ready(self, item) and ("
+    "parent_of(item.child) in self.present or parent_of(item.child) not in self._pending); "
+    "from zfsync_ssh.cli import main; raise SystemExit(main())"
+)
+
+
+def waiting(job: Job) -> str:
+    """zfsync, changed so that a child waits until its parent has arrived, instead of going to the buffer."""
+    words = zfsync(job).partition(" ")[2]
+    return f'PYTHONPATH={PATH} python3 -c "{_WAIT}" {words}'
+
+
+def syncoid(job: Job) -> str:
+    """syncoid, which would else take a snapshot of each dataset first."""
+    return f"syncoid --recursive --no-sync-snap {job.source} root@receiver:{job.target}"
+
+
+def bzfs(job: Job, *options: str) -> str:
+    """bzfs, with as many threads as zfsync has channels."""
+    words = ("--recursive", f"--threads={job.channels}", *options)
+    return f"PYTHONPATH=/opt/bzfs python3 -m bzfs_main.bzfs {job.source} root@receiver:{job.target} {' '.join(words)}"
+
+
+def bzfs_cached(job: Job) -> str:
+    """bzfs that remembers when it saw a dataset's snapshots change."""
+    return bzfs(job, "--cache-snapshots")
+
+
+def pipe(job: Job) -> str:
+    """What everybody begins with."""
+    base = f"-I @{job.base} " if job.base else ""
+    return f"zfs send -R {base}{job.source}@{job.last} | ssh receiver zfs receive -u {job.target}"
+
+
+def limit(job: Job) -> str:
+    """No contestant but what nobody can do without: all snapshots of both sides listed, side by side."""
+    listing = "zfs list -Hprt snapshot,bookmark -o name,guid,createtxg"
+    return f"{listing} {job.source} >/dev/null & ssh receiver {listing} {job.target} | cat >/dev/null; wait $!"
+
+
+ZFSYNC = Contestant("zfsync", zfsync, "zfsync")
+WAITING = Contestant("waiting", waiting, "zfsync without its buffer")
+SYNCOID = Contestant("syncoid", syncoid, "syncoid")
+BZFS = Contestant("bzfs", bzfs, "bzfs")
+BZFS_CACHED = Contestant("bzfs-cached", bzfs_cached, "bzfs, warm cache")
+PIPE = Contestant("pipe", pipe, "`-R` pipe")
+LIMIT = Contestant("limit", limit, "two listings")

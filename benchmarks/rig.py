@@ -1,0 +1,192 @@
+"""The two machines of a benchmark: brought up in the lab, measured, made slow, and filled with datasets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.lab.driver import Lab, Machine, open_lab
+
+HERE = Path(__file__).parent
+SETTLE_SECONDS = 0.3
+"""After a command, before the CPU seconds are read: what it has left at the far end comes to its end."""
+COUNTER = "/run/zfs-commands"
+_COUNTING = f"""#!/bin/sh
+echo >> {COUNTER}
+exec /usr/sbin/zfs "$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one run of a contestant took, at the sender (``here``) and the receiver (``there``)."""
+
+    seconds: float
+    cpu_here: float
+    cpu_there: float
+    processes_here: int
+    processes_there: int
+    until: float = 0.0
+    """When it printed what was waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a contestant needs, seen in a run of its own, which is not timed. Memory in KiB."""
+
+    own_here: int
+    own_there: int
+    largest_here: int
+    largest_there: int
+    zfs_here: int
+    zfs_there: int
+
+
+class ContestantFailed(Exception):
+    """A contestant did not do what it was to do."""
+
+
+class Probe:
+    """`benchmarks.probe` on one machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        machine.put(HERE / "probe.py", "/root/probe.py")
+        argv = ["sh", "-c", "exec python3 -u /root/probe.py 2>> /root/probe.log"]
+        self._process = machine.start(argv, stdin=subprocess.PIPE)
+
+    def ask(self, do: str, **more: Any) -> dict[str, Any]:
+        """One question and its answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": do, **more}) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def close(self) -> None:
+        """Let it end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+
+
+class Rig:
+    """A sender with pool ``tank`` and a receiver with pool ``pool``, each with a probe."""
+
+    def __init__(self, lab: Lab, sender: Machine, receiver: Machine) -> None:
+        self.lab = lab
+        self.sender = sender
+        self.receiver = receiver
+        self.here = Probe(sender)
+        self.there = Probe(receiver)
+
+    # -- measuring --
+
+    def measure(self, script: str, *, until: str = "", timeout: float = 1800.0) -> Sample:
+        """Run a shell script at the sender, to its good end."""
+        before = self.here.ask("read"), self.there.ask("read")
+        done = self.here.ask("run", argv=["bash", "-euo", "pipefail", "-c", script], until=until, timeout=timeout)
+        time.sleep(SETTLE_SECONDS)
+        after = self.here.ask("read"), self.there.ask("read")
+        if done["status"] != 0:
+            raise ContestantFailed(f"{script!r} ended with {done['status']}: {done['tail']}")
+        cpu, processes = (
+            [now[key] - then[key] for then, now in zip(before, after, strict=True)] for key in ("cpu", "processes")
+        )
+        return Sample(done["seconds"], cpu[0], cpu[1], int(processes[0]), int(processes[1]), done["until"])
+
+    def needs(self, script: str, *, timeout: float = 1800.0) -> tuple[Needs, dict[str, Any]]:
+        """Run it once more for what cannot be seen without slowing it down; and how its memory went at each end."""
+        with self._counting():
+            for probe in (self.here, self.there):
+                probe.ask("sample")
+            self.measure(script, timeout=timeout)
+            here, there = (probe.ask("sampled") for probe in (self.here, self.there))
+            counts = [self._counted(machine) for machine in (self.sender, self.receiver)]
+        series = {"here": here.pop("series"), "there": there.pop("series")}
+        return Needs(here["own"], there["own"], here["largest"], there["largest"], *counts), series
+
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[None]:
+        wrapper = "/usr/local/sbin/zfs"
+        for machine in (self.sender, self.receiver):
+            machine.sh(f": > {COUNTER}; cat > {wrapper}; chmod 755 {wrapper}", input=_COUNTING)
+        try:
+            yield
+        finally:
+            for machine in (self.sender, self.receiver):
+                machine.run(["rm", wrapper])
+
+    @staticmethod
+    def _counted(machine: Machine) -> int:
+        return int(machine.sh(f"wc -l < {COUNTER}").stdout)
+
+    # -- the line between --
+
+    @contextlib.contextmanager
+    def delayed(self, round_trip_ms: int) -> Iterator[None]:
+        """A line with this round-trip time, half of it at either end; 0 for the line as it is."""
+        if not round_trip_ms:
+            yield
+            return
+        for machine in (self.sender, self.receiver):
+            device = machine.sh("ip -o route get 10.77.0.1 | grep -o 'dev [^ ]*'").stdout.split()[1]
+            delay = f"{round_trip_ms / 2:g}ms"
+            machine.sh(f"tc qdisc replace dev {device} root netem delay {delay} limit 200000")
+        try:
+            yield
+        finally:
+            for machine in (self.sender, self.receiver):
+                device = machine.sh("ip -o route get 10.77.0.1 | grep -o 'dev [^ ]*'").stdout.split()[1]
+                machine.sh(f"tc qdisc del dev {device} root")
+
+    # -- datasets --
+
+    def make_tree(self, root: str, children: int, snapshots: int, *, deep: bool = False) -> None:
+        """A filesystem with so many below it, each with a small file and so many snapshots, in a few commands.
+
+        ``deep``: as groups of ten, one below the other, instead of all in one row.
+        """
+        program = (HERE / "maketree.py").read_text()
+        options = [root, str(children), str(snapshots), str(int(deep))]
+        self.sender.run(["python3", "-", *options], input=program, timeout=1800)
+
+    def change(self, root: str, snapshot: str) -> None:
+        """Write a little into each filesystem of a tree, and take a snapshot of all."""
+        script = f"for d in $(zfs list -Hro mountpoint {root}); do head -c 8k /dev/urandom > $d/file; done"
+        self.sender.sh(f"{script}; zfs snapshot -r {root}@{snapshot}", timeout=600)
+
+    def destroy(self, machine: Machine, root: str) -> None:
+        """Destroy a tree, with all that is in it, if it is there."""
+        machine.sh(f"! zfs list {root} >/dev/null 2>&1 || zfs destroy -R {root}", timeout=1800)
+
+
+@contextlib.contextmanager
+def open_rig(disks: tuple[str, str] = ("12G", "2G")) -> Iterator[Rig]:
+    """Bring both machines up, with zfsync and its peers at the sender; all of it ends with the block."""
+    import bzfs_main
+
+    with open_lab(run=f"benchmark{time.time_ns() % 1_000_000}") as lab:
+        pools = (("sender", "tank"), ("receiver", "pool"))
+        machines = []
+        for name, pool in pools:
+            machine = lab.up(name, disks=disks, memory="3G")
+            machine.run(["zpool", "create", "-O", "compression=lz4", "-O", "atime=off", pool, machine.disks[0]])
+            machines.append(machine)
+        sender, receiver = machines
+        lab.install(sender)
+        sender.put(Path(bzfs_main.__file__).parent, "/opt/bzfs/bzfs_main")
+        sender.sh("python3 -m compileall -q /opt/bzfs; ssh receiver true")
+        rig = Rig(lab, sender, receiver)
+        try:
+            yield rig
+        finally:
+            rig.here.close()
+            rig.there.close()

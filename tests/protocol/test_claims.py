@@ -1,0 +1,111 @@
+"""Two sessions of one key at a confined receiver at once, each a process as with a real sshd."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakezfs import State, begin_record
+from tests.protocol.conftest import zfs_command
+from tests.protocol.test_agent import fake_stream
+from tests.protocol.test_hostile_client import ROOT, START, Conversation
+from zfsync_ssh.dataset import Snapshot
+from zfsync_ssh.decision import TargetState
+from zfsync_ssh.messages import Answer, Apply, CleanBuffer, Data, End, Operation, Result, Results, Stream, Sync
+
+X = f"{ROOT}/a/x"
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> State:
+    state = State(str(tmp_path / "receiver"))
+    for name in (X, f"{ROOT}/y", f"{ROOT}.zfsyncbuffer/w"):
+        state.create(name)
+        state.snapshot(f"{name}@1")
+    return state
+
+
+@contextlib.contextmanager
+def session(receiver: State, tmp_path: Path) -> Iterator[Conversation]:
+    """A client of a confined receiver."""
+    spec = {"zfs": zfs_command(receiver), "log": str(tmp_path / "log"), "root": ROOT}
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            command = [sys.executable, "-m", "tests.serving", json.dumps(spec)]
+            process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno(), cwd=REPOSITORY)
+        ours.settimeout(20)
+        client = Conversation(ours)
+        ours.sendall(START)
+        client.greet()
+        client.begin()
+        yield client
+    process.wait(20)
+
+
+def said(client: Conversation, verb: str, name: str, *arguments: str) -> str:
+    """What is said to an operation: nothing when it was done."""
+    answer = client.ask(Apply((Operation(verb, name, arguments),)))
+    assert isinstance(answer, Results)
+    return answer.results[0].message
+
+
+def begin_to_receive(client: Conversation, receiver: State, name: str) -> bytes:
+    """Begin an increment into ``name``; the bytes that are still to come."""
+    base = receiver.guids(name)[""][-1][1]
+    snapshots = (Snapshot("1", base, 1), Snapshot("2", 5, 2))
+    child = name[len(ROOT) :] if name.startswith(ROOT + "/") else "/w"
+    answer = client.ask(Sync(child, "filesystem", name, snapshots, (), TargetState(True, False, base)))
+    assert isinstance(answer, Answer)
+    stream = begin_record("filesystem", 5, base) + fake_stream(snapshots[1], base)
+    client.say(Stream(child, base, 5), Data(stream[:400]))
+    while not any(command[0] == "receive" for command in receiver.commands()):
+        pass
+    return stream[400:]
+
+
+def test_what_is_received_into_is_not_moved_away_nor_what_it_is_in(receiver: State, tmp_path: Path) -> None:
+    newest = str(receiver.guids(X)[""][-1][1])
+    with session(receiver, tmp_path) as first, session(receiver, tmp_path) as second:
+        rest = begin_to_receive(first, receiver, X)
+        for verb, name, arguments in (
+            ("rename", X, (f"{ROOT}/z", "filesystem")),
+            ("rename", f"{ROOT}/a", (f"{ROOT}/z", "filesystem")),
+            ("park", X, (f"{ROOT}.zfsyncbuffer/z", "filesystem", X)),
+            ("destroy", X, (newest,)),
+            ("drop", X, ()),
+        ):
+            assert "another session receives into" in said(second, verb, name, *arguments), verb
+        assert said(second, "rename", f"{ROOT}/y", f"{ROOT}/z", "filesystem") == ""  # that one nobody uses
+        first.say(Data(rest), End(400 + len(rest)))
+        result = first.hear()
+        assert isinstance(result, Result)
+        assert result.ok, result
+        assert said(first, "alive", ROOT, "nobody") == "it has gone"  # the answer comes when the claims have gone
+        assert said(second, "rename", X, f"{ROOT}/a/moved", "filesystem") == ""
+
+
+def test_the_buffer_is_not_emptied_while_something_in_it_is_received_into(receiver: State, tmp_path: Path) -> None:
+    with session(receiver, tmp_path) as first, session(receiver, tmp_path) as second:
+        rest = begin_to_receive(first, receiver, f"{ROOT}.zfsyncbuffer/w")
+        answer = second.ask(CleanBuffer())
+        assert isinstance(answer, Results)
+        assert "another session receives into" in answer.results[0].message
+        first.say(Data(rest), End(400 + len(rest)))
+        assert isinstance(first.hear(), Result)
+
+
+def test_a_session_that_has_gone_claims_nothing(receiver: State, tmp_path: Path) -> None:
+    with session(receiver, tmp_path) as second:
+        with session(receiver, tmp_path) as first:
+            begin_to_receive(first, receiver, X)
+        assert said(second, "rename", f"{ROOT}/y", f"{ROOT}/z", "filesystem") == ""
+        assert said(second, "rename", X, f"{ROOT}/a/moved", "filesystem") == ""

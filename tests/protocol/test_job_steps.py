@@ -1,0 +1,90 @@
+"""What an unattended job does to ZFS, step by step, with fake ZFS at both ends and real agents in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.protocol.conftest import Pair, zfs_command
+from zfsync_ssh import zfssteps
+from zfsync_ssh.bookmarks import snapshot_name
+from zfsync_ssh.config import Job
+from zfsync_ssh.endpoint import Endpoint
+from zfsync_ssh.errors import ZfsError
+from zfsync_ssh.location import Location
+from zfsync_ssh.source import LocalSource, Source
+from zfsync_ssh.transfer import Transfer
+from zfsync_ssh.zfssteps import ZfsSteps
+
+TARGET = Location("there", "", "dst/tree")
+
+
+@pytest.fixture
+def steps(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> ZfsSteps:
+    """Of a job from ``src/tree`` to ``dst/tree``, whose ends are the pair's."""
+
+    def source_at(*_: object, **__: object) -> Source:
+        return LocalSource("src/tree", zfs_command(pair.sender))
+
+    def endpoint_at(*_: object, **__: object) -> Endpoint:
+        return pair.target()
+
+    monkeypatch.setattr(zfssteps, "source_at", source_at)
+    monkeypatch.setattr(zfssteps, "endpoint_at", endpoint_at)
+    job = Job("web", Location("", "", "src/tree"), (TARGET,), transfer=Transfer())
+    return ZfsSteps(job, "test", pair.events.append)
+
+
+def marked(pair: Pair, dataset: str) -> list[str]:
+    """The snapshots that bookmarks at the source are of."""
+    with pair.sender.open() as state:
+        return [snapshot_name(entry[0]) for entry in state["datasets"][dataset]["bookmarks"]]
+
+
+async def test_a_push_that_is_cut_off_leaves_bookmarks_of_all_that_may_have_arrived(
+    pair: Pair, steps: ZfsSteps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.sender.create("src/tree/a")
+    for dataset in ("src/tree", "src/tree/a"):
+        pair.sender.snapshot(f"{dataset}@1", 1000)
+    assert (await steps.push(TARGET)).exit_code == 0
+    assert marked(pair, "src/tree/a") == ["1"]
+    pair.sender.snapshot("src/tree@2", 1000)
+    for name, written in (("2", 1000), ("3", 900_000)):
+        pair.sender.snapshot(f"src/tree/a@{name}", written)
+    monkeypatch.setenv("FAKEZFS_FULL", "200000")
+    pushed = await steps.push(TARGET)
+    assert (pushed.exit_code, [row.dataset for row in pushed.datasets if row.failed]) == (3, ["src/tree/a"])
+    assert [name for name, _ in pair.receiver.guids("dst/tree")["/a"]] == ["1", "2"]
+    assert marked(pair, "src/tree/a") == ["1", "2", "3"]
+    assert marked(pair, "src/tree") == ["2"]  # that one is whole
+
+    # What they are for: the source loses all that the target has.
+    for name in "12":
+        pair.sender.destroy(f"src/tree/a@{name}")
+    monkeypatch.delenv("FAKEZFS_FULL")
+    assert (await steps.push(TARGET)).exit_code == 0
+    assert [name for name, _ in pair.receiver.guids("dst/tree")["/a"]] == ["1", "2", "3"]
+    assert marked(pair, "src/tree/a") == ["3"]
+
+
+async def test_a_push_that_never_began_leaves_no_bookmarks(pair: Pair, steps: ZfsSteps, tmp_path: Path) -> None:
+    pair.sender.snapshot("src/tree@1")
+    pair.receiver.create("dst/tree")
+    pair.receiver.snapshot("dst/tree@theirs")
+    assert (await steps.push(TARGET)).exit_code == 3
+    assert marked(pair, "src/tree") == []
+
+
+async def test_a_snapshot_is_taken_of_the_whole_tree_or_of_none_of_it(pair: Pair, steps: ZfsSteps) -> None:
+    for child in ("/a", "/b"):
+        pair.sender.create("src/tree" + child)
+    await steps.take("20260101-0000_M")
+    taken = pair.sender.guids("src/tree")
+    assert [[name for name, _ in snapshots] for snapshots in taken.values()] == [["20260101-0000_M"]] * 3
+    assert sum(command[0] == "snapshot" for command in pair.sender.commands()) == 1
+    pair.sender.snapshot("src/tree/b@20260101-0001_M")
+    with pytest.raises(ZfsError, match="cannot be taken"):
+        await steps.take("20260101-0001_M")
+    assert [name for name, _ in pair.sender.guids("src/tree")["/a"]] == ["20260101-0000_M"]

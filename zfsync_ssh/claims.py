@@ -1,0 +1,55 @@
+"""Sessions of a confined receiver keep out of each other's way: nothing is moved away while something is added to it.
+
+Between the look whether a dataset is there and the moment when `zfs receive` opens it, another session of the same key
+could move it away, and `zfs receive` would look for the base of the stream elsewhere in the pool. So a session shares a
+claim on a dataset, and on all above it, while it receives into it; and claims alone what it moves or destroys. Ordinary
+runs never meet here: the target's lock is around the whole of each.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+
+from .bounds import Refused
+from .lock import VARIABLE, Lock
+
+_DIRECTORIES = ("/run", "/var/run", "/run/lock", "/var/run/lock", "/tmp")  # noqa: S108 - never through a link
+"""Those that only root writes to come first: nobody else can hold locks there."""
+
+
+class Claims:
+    """The claims of one session (a process) in the tree ``root``. They go with the process."""
+
+    def __init__(self, root: str) -> None:
+        self._path = Lock("serve " + root, () if os.environ.get(VARIABLE) else _DIRECTORIES).path
+        self._fd = -1
+
+    def share(self, name: str) -> None:
+        """Claim that ``name`` stays where it is; `Refused` when another session moves it, or what it is in, now."""
+        parts = name.split("/")
+        for count in range(1, len(parts) + 1):
+            self._claim("/".join(parts[:count]), fcntl.LOCK_SH, f"another session moves {name} now")
+
+    def take(self, name: str) -> None:
+        """Claim ``name`` alone, and so all below it; `Refused` when another session receives into one of them now."""
+        self._claim(name, fcntl.LOCK_EX, f"another session receives into {name}, or below it, now")
+
+    def drop(self) -> None:
+        """Give all claims back."""
+        if self._fd >= 0:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+    def _claim(self, name: str, how: int, why: str) -> None:
+        # A byte of one file stands for each name: record locks need no such byte, and leave nothing to be tidied up.
+        place = int.from_bytes(hashlib.sha256(name.encode("utf-8")).digest()[:7], "big")
+        try:
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Refused(f"{self._path}, by which sessions know of each other: {error.strerror}") from error
+        try:
+            fcntl.lockf(self._fd, how | fcntl.LOCK_NB, 1, place)
+        except OSError as error:
+            raise Refused(why) from error
