@@ -5,7 +5,7 @@ from __future__ import annotations
 from .dataset import Host
 from .delegation import USE_OF, Use, delegated, grant, permissions
 from .item import Item
-from .messages import Operation, Result
+from .messages import Listed, Operation, Result
 
 _ADVICE = {
     "no-space": "; free space there, or raise the quota, and the next run goes on where this one stopped",
@@ -57,3 +57,15 @@ def receive_failure(host: Host, item: Item, place: str, result: Result) -> str:
             f"is still to come: '{allowed}', and each other property by its name."
         )
     return f"{where} cannot be received: {result.message}{advice(result.code, above, Use.RECEIVE, Use.MOVE)}."
+
+
+def cannot_list(host: Host, root: str, answer: Listed) -> str:
+    """The sentence for a tree that an agent cannot list."""
+    if answer.code == "no-zfs":
+        return f"There is no working zfs on {host}: {answer.message}."
+    if answer.code == "permission":
+        return (
+            f"{host} does not let this user run zfs: {answer.message}; "
+            f"log in as root, allow it in sudoers for --sudo, or see 'zfs allow' there."
+        )
+    return f"{host.at(root)} cannot be listed: {answer.message}."

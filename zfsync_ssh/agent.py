@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from . import bootstrap
 from .about import About
 from .about import parse as parse_about
+from .advice import cannot_list
 from .channel import Channel
 from .dataset import Host, Inventory
 from .entry import Entry, decode_line
@@ -58,8 +59,9 @@ PING_SECONDS = 30.0
 """How often each agent hears from us: see `zfsync_ssh.conversation.MAX_SILENCE_SECONDS`."""
 BEAT_SECONDS = 10
 """How often an agent that waits for zfs amid a stream tells that it is there."""
-ANSWER_SECONDS = 60.0
-"""Within which an agent answers what needs no zfs."""
+ANSWER_SECONDS = 60.0  # for what needs no zfs
+SILENCE_SECONDS = 300.0
+"""An agent that owes an answer and says nothing for so long, not even that it is at work, has gone."""
 MAX_LISTING_BYTES = 1 << 28
 """Of text, decompressed: some two million snapshots. More is no listing."""
 MAX_RESULTS = 1 << 17
@@ -84,6 +86,7 @@ class AgentClient:
         self._pings = 0
         self._answers = 0
         self._taken = 0
+        self._relaying = False
         self.heard = time.monotonic()
         """When it last said something, by that clock."""
         self.confined = False
@@ -132,6 +135,8 @@ class AgentClient:
             future.set_exception(self._error)
             future.exception()  # whoever asked may be cancelled before it looks: that is no reason for a complaint
         else:
+            if not self._waiting:
+                self.heard = time.monotonic()  # it had nothing to say
             self._write(message)
             self._waiting.append(future)
         return future
@@ -164,7 +169,7 @@ class AgentClient:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """How many answers have come, and bytes that it has passed on of the stream under way: changes as it works."""
+        """Changes as it works: answers so far, and bytes that it has passed on of the stream under way."""
         return self._answers, self._taken
 
     def give_up(self, error: AgentError) -> None:
@@ -201,16 +206,15 @@ class AgentClient:
         assert isinstance(answer, Result)  # the Connection let no other through
         return answer
 
-    async def _soon(self, asked: asyncio.Future[Message], what: str) -> Result:
-        """The result of a question that is answered at once; `AgentError` when it is not."""
+    async def _soon(self, answer: asyncio.Future[Message], asked: str) -> Result:
+        """The answer to what needs no zfs; `AgentError` when it does not come."""
         try:
-            answer = await asyncio.wait_for(asked, ANSWER_SECONDS)
+            result = await asyncio.wait_for(answer, ANSWER_SECONDS)
         except TimeoutError:
-            raise AgentError(
-                f"The agent on {self.host} did not answer {what} in {ANSWER_SECONDS:.0f} seconds."
-            ) from None
-        assert isinstance(answer, Result)  # the Connection let no other through
-        return answer
+            words = f"did not answer {asked} in {ANSWER_SECONDS:.0f} seconds"
+            raise AgentError(f"The agent on {self.host} {words}.") from None
+        assert isinstance(result, Result)  # the Connection let no other through
+        return result
 
     async def results(self, message: Apply | CleanBuffer) -> list[Result]:
         """Ask something that is answered with a result each."""
@@ -236,7 +240,7 @@ class AgentClient:
         parser = InventoryParser(root, buffer, holds=bool(question.holds), creation=question.creation)
         answer = await self._listing(question, parser.feed)
         if not answer.ok:
-            raise ZfsError(_cannot_list(self.host, root, answer), answer.code)
+            raise ZfsError(cannot_list(self.host, root, answer), answer.code)
         return parser.finish(answer.ancestors, answer.available, answer.encrypted)
 
     async def query(self, kind: str, names: Sequence[str]) -> list[str]:
@@ -250,7 +254,10 @@ class AgentClient:
         """What the agent says of itself; None for a confined receiver that does not know the question yet."""
         found: list[str] = []
         answer = await self._listing(Query(ABOUT_QUERY, ()), found.append)
-        return parse_about(found) if answer.ok else None
+        try:
+            return parse_about(found) if answer.ok else None
+        except ValueError as error:
+            raise self._blame(RemoteProtocolError(f"said of itself what cannot be read: {error}")) from error
 
     async def batch(self, share: int) -> tuple[list[Entry], bool]:
         """The next entries of the snapshot that the last `Digest` opened, and whether there are more.
@@ -321,7 +328,9 @@ class AgentClient:
                 while (message := self._connection.next_message()) is not None:
                     self.heard = time.monotonic()
                     if self._relay is not None and isinstance(message, Output):
+                        self._relaying = True  # and not listening: its silence means nothing
                         await self._relay(message.payload)
+                        self._relaying, self.heard = False, time.monotonic()
                     else:
                         self._deliver(message)
                 data = await self.channel.read()
@@ -381,6 +390,8 @@ class AgentClient:
     async def _keep_in_touch(self) -> None:
         while self._error is None:
             await asyncio.sleep(PING_SECONDS)
+            if self._waiting and not self._relaying and time.monotonic() - self.heard > SILENCE_SECONDS:
+                self._fail(AgentError(f"The agent on {self.host} was not heard of for {SILENCE_SECONDS:.0f} seconds."))
             if self._error is None and not self.channel.paused and self._connection.pings < 2:
                 self._pings += 1
                 self._write(Ping(self._pings))
@@ -400,14 +411,3 @@ async def skip_noise(channel: Channel, greeting: bootstrap.Greeting, host: Host)
             raise AgentError(f"The agent cannot be started on {host}: {error}.") from error
         if rest is not None:
             return rest
-
-
-def _cannot_list(host: Host, root: str, answer: Listed) -> str:
-    if answer.code == "no-zfs":
-        return f"There is no working zfs on {host}: {answer.message}."
-    if answer.code == "permission":
-        return (
-            f"{host} does not let this user run zfs: {answer.message}; "
-            f"log in as root, allow it in sudoers for --sudo, or see 'zfs allow' there."
-        )
-    return f"{host.at(root)} cannot be listed: {answer.message}."

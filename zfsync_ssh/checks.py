@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -107,7 +108,8 @@ def pool(properties: Mapping[str, str], root: str, encrypted: bool, *, receives:
     if not properties:
         return warning("pool", f"nothing is known of {name}", "'zpool get all' has to work there.")
     health = properties.get("health", "ONLINE")
-    capacity = int(properties.get("capacity", "0").rstrip("%") or 0)
+    full = properties.get("capacity", "").rstrip("%")
+    capacity = int(full) if full.isdecimal() else 0  # "-" where the pool cannot be opened
     if health in ("SUSPENDED", "FAULTED", "UNAVAIL", "REMOVED"):
         return problem(
             "pool", f"{name} is {health}", f"'zpool status {name}' says why; 'zpool clear {name}' resumes it."
@@ -195,7 +197,9 @@ def permissions(about: About | None, wanted: Wanted, root: str, *, receives: boo
     say = problem if missing & set(wanted.needed) else warning
     names = sorted(missing)
     return say(
-        what, f"{about.user} may not {', '.join(names)} on {place.dataset}", grant(about.user, place.dataset, names)
+        what,
+        f"{about.user} may not {', '.join(names)} on {place.dataset}",
+        grant(shlex.quote(about.user), shlex.quote(place.dataset), names),  # to be pasted, and told by another host
     )
 
 

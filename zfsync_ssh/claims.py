@@ -23,7 +23,7 @@ class Claims:
     """The claims of one session (a process) in the tree ``root``. They go with the process."""
 
     def __init__(self, root: str) -> None:
-        self._path = Lock("serve " + root, () if os.environ.get(VARIABLE) else _DIRECTORIES).path
+        self._path = Lock("serve@" + root, () if os.environ.get(VARIABLE) else _DIRECTORIES).path
         self._fd = -1
 
     def share(self, name: str) -> None:

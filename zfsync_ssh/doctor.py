@@ -5,6 +5,7 @@ What is found is judged by `zfsync_ssh.checks`.
 
 from __future__ import annotations
 
+import shlex
 import stat
 import time
 from collections.abc import Callable
@@ -100,7 +101,7 @@ class _Look:
 
     @property
     def _setup(self) -> str:
-        return f"zfsync key setup {self._end.shown} --job {self._job.name or 'JOB'}"
+        return f"zfsync key setup {shlex.quote(self._end.shown)} --job {self._job.name or 'JOB'}"
 
     async def _open(self, endpoint: Endpoint) -> tuple[AgentClient, Hello] | None:
         """The way there, and an agent at its end."""

@@ -1,14 +1,14 @@
 """The agent's heartbeat: how far a stream has come, told again and again while `zfs` is waited for.
 
-The agent runs one thing at a time and cannot answer a Ping while `zfs receive` takes nothing, or `zfs send` gives
-nothing. So a thread says a `Beat` then, and the client can tell a slow pool from an agent that has gone.
+The agent runs one thing at a time and cannot answer a Ping meanwhile. So a thread says a `Beat` then, and the client
+can tell a slow pool from an agent that has gone.
 
-Also shipped to the far end: standard library only, Python >= 3.8; `threading` is imported when a stream begins.
+Also shipped to the far end: standard library only, Python >= 3.8; `threading` is imported when there is work.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Optional
 
 from .conversation import Conversation
 from .errors import LocalProtocolError
@@ -30,7 +30,7 @@ class Heartbeat:
     `zfs receive -s` that is killed keeps what it has got.
     """
 
-    def __init__(self, conversation: Conversation, seconds: int, kill: Callable[[], None]) -> None:
+    def __init__(self, conversation: Conversation, seconds: int, kill: Optional[Callable[[], None]] = None) -> None:
         self.length = 0
         """Bytes of the stream that have been passed on."""
         self._conversation = conversation
@@ -57,7 +57,7 @@ class Heartbeat:
             still = still + 1 if self.length == before else 0
             before = self.length
             if self._conversation.hung_up():
-                if still >= PATIENCE_BEATS:
+                if self._kill is not None and still >= PATIENCE_BEATS:
                     self._kill()
                 continue
             try:

@@ -27,8 +27,8 @@ MAX_OPERATIONS = 1000
 class Begin(NamedTuple):
     """What this channel is for: a target, or a source when ``buffer`` is empty.
 
-    ``command`` runs zfs there, e.g. ``["sudo", "-n", "zfs"]``. While the agent waits for zfs amid a stream, it is to
-    say a `Beat` each ``beat`` seconds; never, when that is 0.
+    ``command`` runs zfs there, e.g. ``["sudo", "-n", "zfs"]``. While the agent is at work, it is to say a `Beat` each
+    ``beat`` seconds; never, when that is 0.
     """
 
     protocol: int
@@ -259,7 +259,7 @@ class Pong(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """Here, amid a Stream or a Send, of which ``length`` bytes have been passed on."""
+    """Here, and at work; of a Stream or a Send ``length`` bytes have been passed on."""
 
     length: int
 

@@ -21,7 +21,7 @@ The client asks and the agent answers, strictly in order::
     Close       -> Bye
     Ping        -> Pong                      at any time after Hello, also amid Data; so is its answer
 
-Between a `Stream`, or a `Send`, and its `Result` there may be any number of `Beat`, which say that the agent is there.
+Before any answer there may be any number of `Beat`, which say that the agent is there.
 
 The client need not wait for an answer before it asks again: it may send `Sync`, the `Stream` for the decision it
 expects, and the next `Sync`, so that no round trip is paid per dataset. A `Stream` that does not fit the decision is
@@ -328,8 +328,8 @@ class Connection:
             return
         question = self._asked[0] if self._asked else None
         if isinstance(message, Beat):
-            if question not in (Stream, Send):
-                raise _OutOfOrder(message, "outside a Stream or Send")
+            if question is None:
+                raise _OutOfOrder(message, "with nothing to do")
             return
         if isinstance(message, Output):
             if question not in (Inventory, Query, Send, More):

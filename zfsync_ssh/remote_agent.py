@@ -82,7 +82,7 @@ class Agent:
                     self._let_go()
                     self._send(Bye())
                     return 0
-                self._answer(message)
+                self._work(message)
         except (Gone, ConnectionError):
             return 0
         except ProtocolError as error:
@@ -137,6 +137,15 @@ class Agent:
                 self._send(self._receiver.sync(message))
             else:
                 self._receiver.stream(message)
+
+    def _work(self, message: Message) -> None:
+        """Answer, with a heartbeat where that may take its time; a stream has its own."""
+        quick = self._begun is None or isinstance(message, (Begin, LockMessage, Send, Stream))
+        if quick or (isinstance(message, Sync) and message.known is not None):
+            self._answer(message)
+        else:
+            with Heartbeat(self._conversation, self._tree.beat):
+                self._answer(message)
 
     def _refused(self, message: Message, bounds: Bounds) -> bool:
         """Whether ``message`` may not be; then it is answered."""

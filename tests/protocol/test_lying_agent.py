@@ -131,6 +131,11 @@ def instead(kind: type, *said: bytes | Message) -> Reply:
     return lambda message: pieces if isinstance(message, kind) else answer(message)
 
 
+def silent(message: Message) -> list[bytes]:
+    """Say nothing once it has begun."""
+    return answer(message) if isinstance(message, Begin) else []
+
+
 def lines(*rows: str) -> bytes:
     return encode(Output(zlib.compress("".join(f"{row}\n" for row in rows).encode())))
 
@@ -141,7 +146,7 @@ def row(name: str, guid: str = "7") -> str:
 
 async def client(reply: Reply = answer, **more: bytes) -> AgentClient:
     made = AgentClient(LyingChannel(reply, **more), Host("liar"))
-    await made.start()
+    await made.start("dst/tree", "", ("zfs",))
     return made
 
 
@@ -159,7 +164,7 @@ async def test_a_greeting_without_end_is_not_listened_to() -> None:
 
 async def test_a_greeting_that_trickles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "HELLO_SECONDS", 0.3)
-    channel = LyingChannel(answer, start=b"a")
+    channel = LyingChannel(lambda message: [], start=b"a")
 
     async def trickle() -> None:
         while True:
@@ -168,7 +173,7 @@ async def test_a_greeting_that_trickles_is_not_waited_for(monkeypatch: pytest.Mo
 
     task = asyncio.create_task(trickle())
     with pytest.raises(AgentError, match=r"did not say hello within 0 seconds; its login shell said: '[ab]+'"):
-        await AgentClient(channel, Host("liar")).start()
+        await AgentClient(channel, Host("liar")).start("dst/tree", "", ("zfs",))
     task.cancel()
 
 
@@ -188,7 +193,7 @@ async def test_a_greeting_that_trickles_is_not_waited_for(monkeypatch: pytest.Mo
 async def test_a_hello_that_is_none(hello: bytes, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "HELLO_SECONDS", 1)
     with pytest.raises(AgentError, match=why):
-        await client(hello=hello)
+        await client(lambda message: [], hello=hello)
 
 
 # ---- order, kinds and lengths ----------------------------------------------------------------------------------------
@@ -206,7 +211,7 @@ async def test_a_hello_that_is_none(hello: bytes, why: str, monkeypatch: pytest.
         ((Answer("", Decision(NEW)),), "received Answer when Listed was to come"),
         ((HELLO,), "received Hello twice"),
         ((Pong(5),), "received Pong without its Ping"),
-        ((Beat(5),), "received Beat outside a Stream or Send"),
+        ((Listed(True), Beat(5)), "received Beat with nothing to do"),
         ((Listed(True), Listed(True)), "received Listed when nothing was to come"),
         ((Listed(True), Output(b"x")), "received Output outside an Inventory"),
         ((HEADER.pack(68, 9) + b'{"ok": 1}',), "received a Result that cannot be read: ok is not bool"),
@@ -240,9 +245,31 @@ async def test_a_frame_that_never_ends_is_kept_no_longer_than_its_bound() -> Non
 
 async def test_what_needs_no_zfs_and_is_not_answered_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.1)
-    liar = await client(instead(Begin))
     with pytest.raises(AgentError, match="The agent on liar did not answer Begin in 0 seconds"):
-        await liar.begin("dst/tree", "", ("zfs",))
+        await client(instead(Begin))
+
+
+async def test_an_agent_that_says_nothing_any_more_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.2)
+    liar = await client(silent)
+    with pytest.raises(AgentError, match="The agent on liar was not heard of for 0 seconds"):
+        await liar.inventory("dst/tree", "", INVENTORY)
+
+
+async def test_an_agent_that_says_that_it_is_at_work_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.5)
+    liar = await client(silent)
+    asking = liar.ask(INVENTORY)
+    for _ in range(10):
+        await asyncio.sleep(0.1)
+        liar.channel.input_received(encode(Beat(0)))
+    assert not asking.done()
+    liar.channel.input_received(encode(Listed(True)))
+    assert await asking == Listed(True)
+    liar.give_up(AgentError("enough"))
+    await liar.close()
 
 
 # ---- listings --------------------------------------------------------------------------------------------------------

@@ -26,12 +26,15 @@ LIMIT = 2.5
 def _beats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beats within the limit."""
     monkeypatch.setattr(agent, "BEAT_SECONDS", 1)
+    monkeypatch.setattr(agent, "PING_SECONDS", 1)
+    monkeypatch.setattr(agent, "SILENCE_SECONDS", 10)
+    monkeypatch.setattr(agent, "CLOSE_SECONDS", 1)
 
 
-def tree(pair: Pair, large: str = "/a") -> None:
+def tree(pair: Pair, large: str = "/a", size: int = LARGE) -> None:
     for child in ("", "/a", "/b"):
         pair.sender.create("src/tree" + child)
-        pair.sender.snapshot(f"src/tree{child}@1", LARGE if child == large else 1000)
+        pair.sender.snapshot(f"src/tree{child}@1", size if child == large else 1000)
 
 
 async def again(pair: Pair, state: State, pull: bool) -> None:
@@ -96,7 +99,7 @@ async def test_a_send_that_gives_nothing_more_is_ended_and_what_has_arrived_is_k
 
 @pytest.mark.parametrize("far", [False, True])
 async def test_an_agent_that_is_not_heard_of_is_told_from_a_slow_pool(pair: Pair, far: bool) -> None:
-    tree(pair)
+    tree(pair, size=4 * LARGE)  # more than is read ahead from an agent here, too
     source, target = pair.remote_source("src/tree"), pair.target()
     stopped: list[int] = []
 
@@ -109,7 +112,7 @@ async def test_an_agent_that_is_not_heard_of_is_told_from_a_slow_pool(pair: Pair
                 os.kill(hello.pid, signal.SIGSTOP)
                 stopped.append(hello.pid)
 
-    options = Options(owner="test", stall_timeout=LIMIT, rate_limit=8 << 20)
+    options = Options(owner="test", stall_timeout=LIMIT, rate_limit=16 << 20)
     try:
         assert await Replication(source, target, options, observe).run() == 3
     finally:

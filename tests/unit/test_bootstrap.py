@@ -180,7 +180,7 @@ def test_the_payload_may_come_in_pieces(size: int) -> None:
     assert (Greeting(NONCE).feed(stdout) is None) == (size == 1)
 
 
-LATER = {"libzfs", "driver", "entry", "contents", "access", "reading", "allowed", "about"}
+LATER = {"libzfs", "driver", "entry", "contents", "access", "reading", "allowed", "about", "operations", "receiving"}
 """Modules that are sent along, and cost nothing more until they are needed."""
 HEAVY = {"asyncio", "dataclasses", "logging", "argparse", "tempfile", "subprocess", "pathlib", "inspect"}
 

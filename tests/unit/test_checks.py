@@ -48,6 +48,12 @@ def test_what_is_missing_is_told_as_the_command_that_grants_it() -> None:
     )
 
 
+def test_what_is_to_be_pasted_is_quoted() -> None:
+    about = told(at("pool/my web", below=ALL - {"mount"}))._replace(user="x; reboot")
+    found = checks.permissions(about, WANTED, "pool/my web/data", receives=True)
+    assert found.remedy == "zfs allow -u 'x; reboot' mount 'pool/my web'"
+
+
 def test_what_a_run_does_without_is_a_warning() -> None:
     found = checks.permissions(told(at("pool/b", below=ALL - {"destroy"})), WANTED, "pool/b/web", receives=True)
     assert (found.level, found.remedy) == (Level.WARNING, "zfs allow -u backup destroy pool/b")
@@ -109,6 +115,7 @@ POOL = {"health": "ONLINE", "capacity": "12", "readonly": "off", "feature@encryp
         ({"capacity": "95%"}, Level.WARNING),
         ({"health": "DEGRADED"}, Level.WARNING),
         ({"health": "SUSPENDED"}, Level.PROBLEM),
+        ({"health": "UNAVAIL", "capacity": "-"}, Level.PROBLEM),
         ({"readonly": "on"}, Level.PROBLEM),
         ({"feature@encryption": "disabled"}, Level.PROBLEM),
     ],

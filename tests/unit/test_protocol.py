@@ -463,15 +463,14 @@ def test_a_pong_needs_its_ping() -> None:
     pair.agent_may_not(Pong(1), "without its Ping")
 
 
-def test_a_beat_comes_amid_a_stream_or_a_send() -> None:
+def test_a_beat_comes_while_an_answer_is_due() -> None:
     pair = Pair()
-    pair.agent_may_not(Beat(1), "outside a Stream or Send")
+    pair.agent_may_not(Beat(1), "with nothing to do")
     pair.ask(Inventory(), SYNC, STREAM)
-    pair.agent_may_not(Beat(1), "outside a Stream or Send")
-    pair.answer(Listed(True), ANSWER, Beat(1))
+    pair.answer(Beat(0), Listed(True), ANSWER, Beat(1))
     pair.ask(End(0))
     pair.answer(Beat(1), Result(True))
-    pair.agent_may_not(Beat(1), "outside a Stream or Send")
+    pair.agent_may_not(Beat(1), "with nothing to do")
     pair.ask(Send("/a", "@1"))
     pair.answer(Beat(0), Output(b"x"), Beat(1), Result(True))
 

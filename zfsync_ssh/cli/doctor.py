@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import EXIT_OK, UsageError
 from ..location import Location, parse_location
 from .config import add_config
-from .wiring import Commands, Help, add_ssh, way_of
+from .wiring import Commands, Help, add_ssh, way_of, way_over
 
 if TYPE_CHECKING:
     from ..checks import Check
@@ -106,19 +106,7 @@ def _patient(arguments: argparse.Namespace) -> Patient:
         nowhere = Location(None, "", "")
         return Patient(Job("", nowhere, (place,), connection=way_of(arguments)), (place,), named=False)
     job = load(arguments.config).job(arguments.job)
-    way = way_of(arguments)
-    known = job.connection
-    job = replace(
-        job,
-        connection=replace(
-            known,
-            port=way.port or known.port,
-            identity=way.identity or known.identity,
-            ssh_config=way.ssh_config or known.ssh_config,
-            remote_python=way.remote_python or known.remote_python,
-            sudo=way.sudo or known.sudo,
-        ),
-    )
+    job = replace(job, connection=way_over(job.connection, arguments))
     if place is None:
         return Patient(job, (job.source, *job.targets), named=True)
     return Patient(job, tuple(dict.fromkeys((job.source, *ends_at(job, place)))), named=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..errors import EXIT_OK, AgentError, HostKeyError, UsageError
 from ..location import parse_location
 from .config import add_config
-from .wiring import EXIT_CODES, Commands, Help, way_of
+from .wiring import EXIT_CODES, Commands, Help, way_of, way_over
 
 if TYPE_CHECKING:
     from ..keysetup import JobKey, Shown
@@ -118,15 +118,7 @@ def _way(arguments: argparse.Namespace, place: Location) -> Way:
             f"Job {job.name} has the identity {job.connection.identity} in {config.path}: take that out first, and the "
             f"job uses the key of its own."
         )
-    known = job.connection
-    return replace(
-        known,
-        port=given.port or known.port,
-        ssh_config=given.ssh_config or known.ssh_config,
-        identity=given.identity,
-        remote_python=given.remote_python or known.remote_python,
-        sudo=given.sudo or known.sudo,
-    )
+    return way_over(job.connection, arguments)
 
 
 async def _set_up(arguments: argparse.Namespace, place: Location, way: Way, served: Served | None) -> int:

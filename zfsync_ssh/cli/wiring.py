@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -80,6 +81,19 @@ def way_of(arguments: argparse.Namespace) -> Way:
     if arguments.port is not None and not 0 < arguments.port < 65536:
         raise UsageError(f"{arguments.port} is not a port: give one from 1 to 65535.")
     return Way(arguments.port, arguments.identity, arguments.ssh_config, arguments.remote_python, arguments.sudo)
+
+
+def way_over(known: Way, arguments: argparse.Namespace) -> Way:
+    """The way that a job knows, but for what the options say."""
+    given = way_of(arguments)
+    return replace(
+        known,
+        port=given.port or known.port,
+        identity=given.identity or known.identity,
+        ssh_config=given.ssh_config or known.ssh_config,
+        remote_python=given.remote_python or known.remote_python,
+        sudo=given.sudo or known.sudo,
+    )
 
 
 def run_job(
