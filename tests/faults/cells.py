@@ -13,6 +13,7 @@ from .checks import Ends, Expected
 from .faults import BY_NAME, FAULTS, Fault
 from .field import DIRECTIONS, Field, Look
 from .steps import AT_SOURCE, COLUMNS, Step
+from .strikes import disarm
 from .trees import SCENARIOS, Scenario
 
 Steps = dict[tuple[str, str], list[Step]]
@@ -158,6 +159,7 @@ def _play(field: Field, verdict: Verdict, fault: Fault, scenario: Scenario, befo
     first = field.wait_ended()
     verdict.landed = bool(pid) and fault.landed(field)
     fault.mend(field)
+    disarm(field)  # what has not found anything to kill by now is not to find the next run's
     if first is None:
         wrong.append("the run does not end")
         return

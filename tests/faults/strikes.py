@@ -31,6 +31,11 @@ def arm(machine: Machine, find: str) -> None:
     )
 
 
+def disarm(field: Field) -> None:
+    """Let nothing be killed any more."""
+    field.both(lambda machine: machine.sh(f"kill -9 $(cat {SCRATCH}/armed) 2>/dev/null || true"))
+
+
 def has_struck(field: Field) -> bool:
     """Whether what was armed has killed something, or done its work."""
     here, far = (machine.run(["test", "-e", f"{SCRATCH}/struck"], check=False) for machine in (field.here, field.far))
