@@ -47,6 +47,11 @@ class Verdict:
     code: int | None = None
     seconds: float = 0.0
 
+    @property
+    def counts(self) -> bool:
+        """Whether it says something: the fault happened, or something was wrong all the same."""
+        return self.landed or bool(self.wrong)
+
     def __str__(self) -> str:
         how = "FAILED" if self.wrong else "passed" if self.landed else "missed"
         return f"{how} exit {self.code}, {self.seconds:.1f} s: {self.cell}" + "".join(f"\n    {w}" for w in self.wrong)

@@ -17,7 +17,7 @@ def table(verdicts: Iterable[Verdict], direction: str) -> str:
     played: collections.Counter[tuple[str, str]] = collections.Counter()
     passed: collections.Counter[tuple[str, str]] = collections.Counter()
     for verdict in verdicts:
-        if verdict.cell.direction == direction and verdict.landed:
+        if verdict.cell.direction == direction and verdict.counts:
             place = (verdict.cell.fault, verdict.cell.step.column)
             played[place] += 1
             passed[place] += not verdict.wrong
@@ -37,7 +37,7 @@ def table(verdicts: Iterable[Verdict], direction: str) -> str:
 def totals(verdicts: Iterable[Verdict]) -> str:
     """One sentence: how many were played, how many passed, and what did not."""
     verdicts = list(verdicts)
-    landed = [verdict for verdict in verdicts if verdict.landed]
+    landed = [verdict for verdict in verdicts if verdict.counts]
     passed = sum(not verdict.wrong for verdict in landed)
     return (
         f"{len(verdicts)} cells: {len(landed)} in which the fault happened, of which {passed} passed and "
