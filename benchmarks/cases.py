@@ -7,7 +7,7 @@ from functools import partial
 
 from . import contestants
 from .contestants import Contestant, Job
-from .rig import Rig
+from .rig import POOL, Rig
 from .rounds import Entry, Names, Result, compete, say
 
 SNAPSHOTS = 20
@@ -19,14 +19,14 @@ def unchanged(rig: Rig, size: int, who: Sequence[Contestant], rounds: int, few: 
     """Nothing has changed in ``size`` datasets of 20 snapshots each; beside it, the two listings alone."""
     result = Result("unchanged", f"nothing changed, datasets of {SNAPSHOTS} snapshots", {"datasets": size})
     entries = []
-    for one in who:
-        job = _both_sides(rig, one, size, SNAPSHOTS)
+    jobs = _both_sides(rig, who, size, SNAPSHOTS)
+    for one, job in zip(who, jobs, strict=True):
         entries.append(Entry(one.name, one.title, partial(one.script, job), rounds=few.get(one.name, 0)))
         if one is contestants.ZFSYNC:
             limit = contestants.LIMIT
             entries.append(Entry(limit.name, limit.title, partial(limit.script, job)))
     compete(rig, result, entries, rounds)
-    _clear(rig, who)
+    rig.drop_pool()
     return result
 
 
@@ -34,8 +34,8 @@ def changed(rig: Rig, size: int, who: Sequence[Contestant], rounds: int, few: di
     """A small file has changed in each of ``size`` datasets, and one snapshot was taken of all."""
     result = Result("changed", "one small incremental in each dataset", {"datasets": size, "rtt_ms": rtt})
     entries = []
-    for one in who:
-        job = _both_sides(rig, one, size, 2)
+    jobs = _both_sides(rig, who, size, 2)
+    for one, job in zip(who, jobs, strict=True):
         names = Names(job.last)
 
         def prepare(job: Job = job, names: Names = names) -> None:
@@ -47,7 +47,7 @@ def changed(rig: Rig, size: int, who: Sequence[Contestant], rounds: int, few: di
         entries.append(Entry(one.name, one.title, script, prepare, few.get(one.name, 0)))
     with rig.delayed(rtt):
         compete(rig, result, entries, rounds)
-    _clear(rig, who)
+    rig.drop_pool()
     return result
 
 
@@ -79,31 +79,24 @@ def inventory(rig: Rig, rounds: int, datasets: int, snapshots: int) -> Result:
     count = datasets * snapshots
     about = "nothing changed, until the plan is made"
     result = Result("inventory", about, {"snapshots": count, "datasets": datasets})
-    disk_here, disk_there = rig.sender.disks[1], rig.receiver.disks[1]
-    rig.sender.run(["zpool", "create", "-O", "compression=lz4", "many", disk_here])
-    rig.make_tree("many/tree", datasets - 1, snapshots)
-    # Sent, it would take half an hour: the pool is copied as it lies on its disk.
-    rig.sender.run(["zpool", "export", "many"])
-    unpack = f"lzop -dc | dd of={disk_there} bs=1M status=none"
-    rig.sender.sh(f"dd if={disk_here} bs=1M status=none | lzop -1c | ssh receiver '{unpack}'", timeout=900)
-    for machine, disk in ((rig.sender, disk_here), (rig.receiver, disk_there)):
-        machine.run(["zpool", "import", "-d", disk, "many"], timeout=300)
-    job = Job("many/tree", "many/tree", "")
+    rig.new_pool()
+    rig.make_tree(f"{POOL}/tree", datasets - 1, snapshots)
+    rig.copy_pool()
+    job = Job(f"{POOL}/tree", f"{POOL}/tree", "")
     push = f"zfsync push --json --dry-run {job.source} receiver:{job.target}"
     entries = [
         Entry("zfsync", "zfsync", lambda: push, until='"event": "planned"'),
         Entry("limit", "two listings", lambda: contestants.limit(job)),
     ]
     compete(rig, result, entries, rounds)
-    for machine in (rig.sender, rig.receiver):
-        machine.run(["zpool", "destroy", "many"], timeout=300)
+    rig.drop_pool()
     return result
 
 
 def first_byte(rig: Rig, rounds: int) -> Result:
     """From the start of the command to the start of `zfs send`, against a login and the listings."""
     result = Result("first-byte", "start of the command until a stream begins, 10 datasets", {"datasets": 10})
-    job = _both_sides(rig, contestants.ZFSYNC, 10, SNAPSHOTS)
+    (job,) = _both_sides(rig, [contestants.ZFSYNC], 10, SNAPSHOTS)
     names = Names(job.last)
     push = f"zfsync push --json {job.source} receiver:{job.target}"
     listing = "zfs list -Hprt snapshot,bookmark -o name,guid,createtxg"
@@ -120,20 +113,15 @@ def first_byte(rig: Rig, rounds: int) -> Result:
         Entry("import", "`import asyncssh`", lambda: f"PYTHONPATH={contestants.PATH} python3 -c 'import asyncssh'"),
     ]
     compete(rig, result, entries, rounds)
-    _clear(rig, [contestants.ZFSYNC])
+    rig.drop_pool()
     return result
 
 
-def _both_sides(rig: Rig, one: Contestant, size: int, snapshots: int) -> Job:
-    """A tree of its own for a contestant, the same at both ends."""
-    job = Job(f"tank/{one.name}", f"pool/{one.name}", f"s{snapshots - 1:04}")
-    say(f"making {size} datasets for {one.name}")
-    rig.make_tree(job.source, size - 1, snapshots)
-    rig.sender.sh(contestants.pipe(job), timeout=3600)
-    return job
-
-
-def _clear(rig: Rig, who: Sequence[Contestant]) -> None:
+def _both_sides(rig: Rig, who: Sequence[Contestant], size: int, snapshots: int) -> list[Job]:
+    """A tree of its own for each contestant, the same at both ends."""
+    say(f"making {size} datasets for each of {len(who)}")
+    rig.new_pool()
     for one in who:
-        rig.destroy(rig.sender, f"tank/{one.name}")
-        rig.destroy(rig.receiver, f"pool/{one.name}")
+        rig.make_tree(f"{POOL}/{one.name}", size - 1, snapshots)
+    rig.copy_pool()
+    return [Job(f"{POOL}/{one.name}", f"{POOL}/{one.name}", f"s{snapshots - 1:04}") for one in who]

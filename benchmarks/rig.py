@@ -14,6 +14,8 @@ from typing import Any
 from tests.lab.driver import Lab, Machine, open_lab
 
 HERE = Path(__file__).parent
+POOL = "both"
+"""A pool that both machines have a copy of."""
 SETTLE_SECONDS = 0.3
 """After a command, before the CPU seconds are read: what it has left at the far end comes to its end."""
 COUNTER = "/run/zfs-commands"
@@ -148,6 +150,26 @@ class Rig:
                 machine.sh(f"tc qdisc del dev {device} root")
 
     # -- datasets --
+
+    def new_pool(self) -> None:
+        """An empty pool `POOL` at the sender, on a disk of its own."""
+        self.sender.run(
+            ["zpool", "create", "-f", "-O", "compression=lz4", "-O", "atime=off", POOL, self.sender.disks[1]]
+        )
+
+    def copy_pool(self) -> None:
+        """The same pool at the receiver: copied as it lies on its disk, since to send it would take long."""
+        here, there = self.sender.disks[1], self.receiver.disks[1]
+        self.sender.run(["zpool", "export", POOL], timeout=600)
+        unpack = f"lzop -dc | dd of={there} bs=1M status=none"
+        self.sender.sh(f"dd if={here} bs=1M status=none | lzop -1c | ssh receiver '{unpack}'", timeout=900)
+        for machine, disk in ((self.sender, here), (self.receiver, there)):
+            machine.run(["zpool", "import", "-d", disk, POOL], timeout=600)
+
+    def drop_pool(self) -> None:
+        """Give both up."""
+        for machine in (self.sender, self.receiver):
+            machine.run(["zpool", "destroy", POOL], timeout=600)
 
     def make_tree(self, root: str, children: int, snapshots: int, *, deep: bool = False) -> None:
         """A filesystem with so many below it, each with a small file and so many snapshots, in a few commands.
