@@ -127,15 +127,6 @@ FAULTS = (
         lambda field: strikes.at_target(field, f"zfs set quota=none {field.above}"),
     ),
     Fault(
-        "suspended",
-        "The disk of the target's pool fails, and the pool is suspended for two seconds",
-        strikes.suspend,
-        (0, 3, 5, 7),
-        strikes.unsuspend,
-        strikes.onto_memory,
-        strikes.has_struck,
-    ),
-    Fault(
         "exported",
         "The target's pool is exported",
         strikes.export,

@@ -20,7 +20,6 @@ FIXED = (
     _cell("push", "plain", "cut", "to target:Data", 9, "command"),
     _cell("push", "plain", "far off", "zfs rename after", 1, "library"),
     _cell("push", "plain", "pool full", "event:SendStarted", 1, "library"),
-    _cell("push", "plain", "suspended", "to target:Data", 9, "library"),
     _cell("push", "plain", "source snapshot gone", "event:Connected", 1, "library", 2),
     _cell("pull", "plain", "kill source's agent", "to target:Data", 9, "library"),
     _cell("pull", "plain", "here off", "to target:End", 2, "library"),

@@ -44,6 +44,7 @@ NO_MESSAGES = {
     "Digest": "verify alone asks it",
     "More": "verify alone asks it",
     "Ping": "comes with the clock",
+    "Beat": "comes with the clock",
     "Pong": "comes with the clock",
     "Failure": "the agent's end, as if it had been killed",
 }

@@ -13,10 +13,6 @@ done
 ready=$(cat /run/faults-ready.pid 2>/dev/null)
 pgrep -f '^python3 /root/faults/(ready|cut).py|python3 -I|^/bin/sh /usr/local/sbin/zfs' | grep -vx "${ready:-none}" |
   xargs -r kill -9 2>/dev/null
-if mountpoint -q /run/frail; then
-  rm -f /run/frail/fill
-  zpool clear pool
-fi
 pgrep -x zfs | xargs -r kill -9 2>/dev/null
 rm -rf $scratch /usr/local/sbin/zfs /run/lock/zfsync* /tmp/* /var/tmp/*
 mkdir -p $scratch
@@ -33,10 +29,6 @@ for pool in tank pool; do
     sleep 0.1
   done
 done
-if mountpoint -q /run/frail; then
-  losetup -d /dev/loop0
-  umount /run/frail
-fi
 set -e
 zpool import --rewind-to-checkpoint -f -d /dev/ubda tank
 zpool import --rewind-to-checkpoint -f -d /dev/ubdb pool
