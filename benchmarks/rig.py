@@ -159,13 +159,16 @@ class Rig:
         )
 
     def copy_pool(self) -> None:
-        """The same pool at the receiver: copied as it lies on its disk, since to send it would take long."""
+        """The same pool at the receiver, nothing of it mounted: copied as it lies on its disk, which nobody writes to.
+
+        To send it would take long, and so would it to unmount and mount it all.
+        """
         here, there = self.sender.disks[1], self.receiver.disks[1]
-        self.sender.run(["zpool", "export", POOL], timeout=600)
         unpack = f"lzop -dc | dd of={there} bs=1M status=none"
-        self.sender.sh(f"dd if={here} bs=1M status=none | lzop -1c | ssh receiver '{unpack}'", timeout=900)
-        self.sender.run(["zpool", "import", "-d", here, POOL], timeout=600)
-        self.receiver.run(["zpool", "import", "-d", there, POOL, COPY], timeout=600)
+        self.sender.sh(
+            f"zpool sync {POOL}; dd if={here} bs=1M status=none | lzop -1c | ssh receiver '{unpack}'", timeout=900
+        )
+        self.receiver.run(["zpool", "import", "-f", "-N", "-d", there, POOL, COPY], timeout=600)
 
     def drop_pool(self) -> None:
         """Give both up."""
@@ -192,7 +195,7 @@ class Rig:
 
 
 @contextlib.contextmanager
-def open_rig(disks: tuple[str, str] = ("12G", "2G")) -> Iterator[Rig]:
+def open_rig(disks: tuple[str, str] = ("12G", "1G")) -> Iterator[Rig]:
     """Bring both machines up, with zfsync and its peers at the sender; all of it ends with the block."""
     import bzfs_main
 
