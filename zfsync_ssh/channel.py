@@ -11,7 +11,7 @@ import collections
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from .concurrency import whole
+from .concurrency import end_process, whole
 
 MAX_STDERR_BYTES = 16 << 10
 
@@ -148,7 +148,10 @@ class LocalChannel(Channel, asyncio.SubprocessProtocol):
         if self._transport is not None:
             if (pipe := self._pipe(0)) is not None and not pipe.is_closing():
                 cast(asyncio.WriteTransport, pipe).abort()  # a close would wait until all is taken
-            self._transport.close()
+            for fd in (1, 2):
+                if (pipe := self._pipe(fd)) is not None:
+                    pipe.close()
+            end_process(self._transport.get_pid(), self._transport.get_returncode())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.SubprocessTransport, transport)
@@ -164,7 +167,9 @@ class LocalChannel(Channel, asyncio.SubprocessProtocol):
             self.resume_writing()  # what is written now goes nowhere, and nobody has to wait for it
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.ended(self._transport.get_returncode() if self._transport else None)
+        assert self._transport is not None
+        self._transport.close()  # it has ended: nothing is killed any more
+        self.ended(self._transport.get_returncode())
 
     def _pipe(self, fd: int) -> asyncio.BaseTransport | None:
         return self._transport.get_pipe_transport(fd) if self._transport else None

@@ -1,9 +1,11 @@
-"""Structured concurrency beyond what asyncio has."""
+"""Structured concurrency beyond what asyncio has, and the end of its processes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -40,3 +42,14 @@ async def whole(start: Coroutine[Any, Any, _T], undo: Callable[[_T], Awaitable[o
         with contextlib.suppress(OSError):
             await undo(await task)
         raise
+
+
+def end_process(pid: int, returncode: int | None) -> None:
+    """Kill a process that asyncio has started, if its ``returncode`` is not known yet.
+
+    asyncio's own ``kill`` and ``close`` first ask whether it has ended, and if it just has, that takes its exit status
+    away from asyncio itself, which then says so on stderr and calls it 255 (CPython gh-127049, mended in 3.13.2).
+    """
+    if returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

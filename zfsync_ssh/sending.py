@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Protocol
 
 from . import filters
 from .agent import AgentClient
-from .concurrency import whole
+from .concurrency import end_process, whole
 from .errors import ZfsError
 from .process import PIPE_BYTES, Completed, enlarge_pipe, environment, not_runnable
 from .protocol import HEADER
@@ -62,8 +61,7 @@ class _Command:
 
     async def kill(self) -> None:
         """End it, if it still runs, and wait for that."""
-        if self._process.returncode is None:
-            self._process.kill()
+        end_process(self._process.pid, self._process.returncode)
         await self.wait()
 
     async def _read_stderr(self) -> str:
@@ -210,8 +208,7 @@ async def start(argv: Sequence[str], stdin: int, stdout: int) -> Process:
 
 async def _discard(process: Process) -> None:
     """End a process that nobody wants any more."""
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+    end_process(process.pid, process.returncode)
     await process.communicate()
 
 

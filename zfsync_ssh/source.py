@@ -11,7 +11,7 @@ from typing import Protocol
 from . import filters, zfs
 from .agent import AgentClient
 from .channel import ChannelRefused
-from .concurrency import both
+from .concurrency import both, end_process
 from .dataset import Host, Inventory, child_of
 from .endpoint import Endpoint
 from .errors import AgentError, ZfsError
@@ -167,8 +167,7 @@ class LocalSource:
         except (ValueError, IndexError) as error:
             raise ZfsError(f"zfs list on this machine printed a line that cannot be read: {error}.") from error
         finally:
-            if process.returncode is None:
-                process.kill()
+            end_process(process.pid, process.returncode)
             await process.wait()
             stderr.cancel()
 

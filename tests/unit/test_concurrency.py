@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from zfsync_ssh.channel import LocalChannel
-from zfsync_ssh.concurrency import whole
+from zfsync_ssh.concurrency import end_process, whole
 from zfsync_ssh.sending import start
 
 
@@ -50,3 +51,10 @@ async def test_what_a_cancelled_start_has_made_is_undone() -> None:
     assert undone == [7]
     assert await whole(make(), undo) == 7
     assert undone == [7]
+
+
+def test_a_process_that_is_ended_as_it_ends_keeps_its_exit_status_for_asyncio() -> None:
+    pid = os.posix_spawn("/bin/sh", ("sh", "-c", "exit 3"), {})
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has been told
+    end_process(pid, None)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
