@@ -104,12 +104,12 @@ def about(rig: Rig) -> dict[str, str]:
     return {
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "lab": rig.lab.backend_name,
-        "machine": f"{os.cpu_count()} processors ({model}), Linux {platform.release()}",
+        "machine": f"{os.cpu_count()} processors ({model}), Linux {platform.release().partition('-')[0]}",
         "guest": rig.sender.sh("uname -sr").stdout.strip(),
         "zfs": " ".join(rig.sender.run(["zfs", "version"]).stdout.split()),
         "python": rig.sender.run(["python3", "--version"]).stdout.split()[1],
         "zfsync": rig.sender.run(["zfsync", "--version"]).stdout.split()[1],
-        "syncoid": rig.sender.sh("syncoid --version | grep -o 'version.*'").stdout.strip(),
+        "syncoid": rig.sender.sh("syncoid --version | grep -om1 'version.*'").stdout.strip(),
         "bzfs": rig.sender.sh("PYTHONPATH=/opt/bzfs python3 -m bzfs_main.bzfs --version").stdout.strip(),
         "ssh": rig.sender.sh("ssh -V 2>&1").stdout.strip(),
     }

@@ -7,7 +7,7 @@ from functools import partial
 
 from . import contestants
 from .contestants import Contestant, Job
-from .rig import POOL, Rig
+from .rig import COPY, POOL, Rig
 from .rounds import Entry, Names, Result, compete, say
 
 SNAPSHOTS = 20
@@ -82,7 +82,7 @@ def inventory(rig: Rig, rounds: int, datasets: int, snapshots: int) -> Result:
     rig.new_pool()
     rig.make_tree(f"{POOL}/tree", datasets - 1, snapshots)
     rig.copy_pool()
-    job = Job(f"{POOL}/tree", f"{POOL}/tree", "")
+    job = Job(f"{POOL}/tree", f"{COPY}/tree", "")
     push = f"zfsync push --json --dry-run {job.source} receiver:{job.target}"
     entries = [
         Entry("zfsync", "zfsync", lambda: push, until='"event": "planned"'),
@@ -124,4 +124,4 @@ def _both_sides(rig: Rig, who: Sequence[Contestant], size: int, snapshots: int) 
     for one in who:
         rig.make_tree(f"{POOL}/{one.name}", size - 1, snapshots)
     rig.copy_pool()
-    return [Job(f"{POOL}/{one.name}", f"{POOL}/{one.name}", f"s{snapshots - 1:04}") for one in who]
+    return [Job(f"{POOL}/{one.name}", f"{COPY}/{one.name}", f"s{snapshots - 1:04}") for one in who]

@@ -85,7 +85,9 @@ def long_stream(rig: Rig, mebibytes: int) -> Result:
     rig.sender.run(["zfs", "create", "-o", "compression=off", "-o", "recordsize=1M", "tank/long"])
     rig.sender.sh(f"head -c {mebibytes}M /dev/zero > /tank/long/file; zfs snapshot tank/long@1", timeout=1800)
     job = Job("tank/long", "pool/long", "1")
-    entry = Entry("zfsync", "zfsync", lambda: contestants.zfsync(job), lambda: rig.destroy(rig.receiver, job.target))
+    entry = Entry(
+        "zfsync", "zfsync", lambda: contestants.zfsync(job), lambda: rig.destroy(rig.receiver, job.target), series=True
+    )
     compete(rig, result, [entry], 0)
     rig.destroy(rig.receiver, job.target)
     rig.destroy(rig.sender, job.source)

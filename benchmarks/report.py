@@ -46,7 +46,7 @@ def read(files: Iterable[Path]) -> list[Result]:
 def where(result: Result) -> str:
     """What tells a result from others of its case."""
     parts = [f"{value} {UNITS[key]}" for key, value in result.values.items() if value or key != "rtt_ms"]
-    return ", ".join(parts)
+    return ", ".join([*parts, f"load {min(result.load):.0f}-{max(result.load):.0f}"])
 
 
 def tables(results: Sequence[Result]) -> Iterable[str]:

@@ -15,7 +15,8 @@ from tests.lab.driver import Lab, Machine, open_lab
 
 HERE = Path(__file__).parent
 POOL = "both"
-"""A pool that both machines have a copy of."""
+COPY = "copy"
+"""A pool of the sender, and what its copy at the receiver is called."""
 SETTLE_SECONDS = 0.3
 """After a command, before the CPU seconds are read: what it has left at the far end comes to its end."""
 COUNTER = "/run/zfs-commands"
@@ -158,18 +159,21 @@ class Rig:
         )
 
     def copy_pool(self) -> None:
-        """The same pool at the receiver: copied as it lies on its disk, since to send it would take long."""
+        """The same pool at the receiver, nothing of it mounted: copied as it lies on its disk, which nobody writes to.
+
+        To send it would take long, and so would it to unmount and mount it all.
+        """
         here, there = self.sender.disks[1], self.receiver.disks[1]
-        self.sender.run(["zpool", "export", POOL], timeout=600)
         unpack = f"lzop -dc | dd of={there} bs=1M status=none"
-        self.sender.sh(f"dd if={here} bs=1M status=none | lzop -1c | ssh receiver '{unpack}'", timeout=900)
-        for machine, disk in ((self.sender, here), (self.receiver, there)):
-            machine.run(["zpool", "import", "-d", disk, POOL], timeout=600)
+        self.sender.sh(
+            f"zpool sync {POOL}; dd if={here} bs=1M status=none | lzop -1c | ssh receiver '{unpack}'", timeout=900
+        )
+        self.receiver.run(["zpool", "import", "-f", "-N", "-d", there, POOL, COPY], timeout=600)
 
     def drop_pool(self) -> None:
         """Give both up."""
-        for machine in (self.sender, self.receiver):
-            machine.run(["zpool", "destroy", POOL], timeout=600)
+        self.sender.run(["zpool", "destroy", POOL], timeout=600)
+        self.receiver.run(["zpool", "destroy", COPY], timeout=600)
 
     def make_tree(self, root: str, children: int, snapshots: int, *, deep: bool = False) -> None:
         """A filesystem with so many below it, each with a small file and so many snapshots, in a few commands.
@@ -191,7 +195,7 @@ class Rig:
 
 
 @contextlib.contextmanager
-def open_rig(disks: tuple[str, str] = ("12G", "2G")) -> Iterator[Rig]:
+def open_rig(disks: tuple[str, str] = ("12G", "1G")) -> Iterator[Rig]:
     """Bring both machines up, with zfsync and its peers at the sender; all of it ends with the block."""
     import bzfs_main
 

@@ -25,6 +25,9 @@ class Entry:
     rounds: int = 0
     """Fewer than the others, where one takes minutes; 0 for as many. One alone has no warm-up."""
     until: str = ""
+    """What it prints when the time that counts is over."""
+    series: bool = False
+    """Keep how its memory went."""
 
 
 @dataclass(slots=True)
@@ -86,7 +89,9 @@ def _attempt(rig: Rig, result: Result, entry: Entry, warm_up: bool = False) -> N
     try:
         entry.prepare()
         if warm_up:
-            result.needs[entry.name], result.series[entry.name] = rig.needs(entry.script())
+            result.needs[entry.name], series = rig.needs(entry.script())
+            if entry.series:
+                result.series[entry.name] = series
             words = str(result.needs[entry.name])
         else:
             sample = rig.measure(entry.script(), until=entry.until)

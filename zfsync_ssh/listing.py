@@ -26,6 +26,9 @@ MAX_SHARED_NAMES = 4096
 table of them all would take a fifth of the memory of the inventory."""
 
 
+_MAX_NUMBER = (1 << 64) - 1
+
+
 def missing(stderr: str) -> List[str]:
     """The datasets of which `zfs list` says that they do not exist; other complaints are not looked at."""
     prefix, suffix = "cannot open '", "': dataset does not exist"
@@ -82,14 +85,18 @@ class InventoryParser:
 
     def feed(self, line: str) -> None:
         """Take one line, without its end."""
-        name, _, rest = line.partition("\t")
-        mark = name.rpartition("@")[0] or name.rpartition("#")[0]
+        name, *values = line.split("\t")
+        dataset, mark, short = name.partition("@" if "@" in name else "#")
         if not mark:
-            self._add_dataset(name, rest.split("\t"))
-        elif mark in self._rows:
-            self._add_snapshot(self._rows[mark], name, rest)
-        else:
+            self._add_dataset(name, values)
+            return
+        rows = self._rows.get(dataset)
+        if rows is None:
             self._late.append(line)
+        elif len(values) != self._numbers:
+            raise ValueError("a row of %d columns, not %d" % (len(values) + 1, self._numbers + 1))
+        else:
+            self._add_snapshot(rows, mark, short, values)
 
     def _add_dataset(self, name: str, values: List[str]) -> None:
         if len(values) != len(self._columns):
@@ -122,31 +129,26 @@ class InventoryParser:
             )
         )
 
-    def _add_snapshot(self, rows: _Rows, name: str, rest: str) -> None:
-        numbers = rest.split("\t")
-        if len(numbers) != self._numbers:
-            raise ValueError("a row of %d columns, not %d" % (len(numbers) + 1, self._numbers + 1))
-        guid, createtxg, *creation = numbers
-        short = name[len(rows.dataset.name) + 1 :]
-        if short not in self._names and not is_component(short):
-            raise ValueError("%r, which no snapshot can be called" % name)
-        if name[len(rows.dataset.name)] == "#":
-            rows.bookmarks.append(Bookmark(short, _number(guid), _number(createtxg)))
-        else:
-            # Recursive snapshots have one name in every dataset: keep it once.
-            short = self._names.get(short, short)
-            if len(self._names) < MAX_SHARED_NAMES:
-                self._names[short] = short
-            rows.snapshots.append(Snapshot(short, _number(guid), _number(createtxg), 0, *map(_number, creation)))
+    def _add_snapshot(self, rows: _Rows, mark: str, short: str, values: List[str]) -> None:
+        known = self._names.get(short)
+        if known is None and not is_component(short):
+            raise ValueError("%r, which no snapshot can be called" % (rows.dataset.name + mark + short))
+        guid, createtxg = _number(values[0]), _number(values[1])
+        if mark == "#":
+            rows.bookmarks.append(Bookmark(short, guid, createtxg))
+            return
+        if known is None and len(self._names) < MAX_SHARED_NAMES:
+            self._names[short] = short
+        creation = _number(values[2]) if self._numbers > 2 else 0
+        # Recursive snapshots have one name in every dataset: keep it once. (And _make is quicker than a call.)
+        rows.snapshots.append(Snapshot._make((known or short, guid, createtxg, 0, creation)))
 
     def finish(self, ancestors: Tuple[str, ...] = (), available: int = 0, encrypted: bool = False) -> Inventory:
         """The inventory of all lines fed. A snapshot whose dataset is in no line has gone meanwhile."""
         late, self._late = self._late, []
         for line in late:
-            name, _, rest = line.partition("\t")
-            rows = self._rows.get(name.rpartition("@")[0] or name.rpartition("#")[0])
-            if rows is not None:
-                self._add_snapshot(rows, name, rest)
+            self.feed(line)
+        self._late.clear()
         buffer: Optional[Dataset] = None
         datasets: Dict[str, Dataset] = {}
         buffered: Dict[str, Dataset] = {}
@@ -166,9 +168,11 @@ class InventoryParser:
 
 def _number(text: str) -> int:
     """An unsigned 64-bit number as `zfs list -p` writes it; ``ValueError`` for what `int` takes beside it."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 1 << 64):
-        raise ValueError("%.40r, which is no number of ZFS's" % text)
-    return int(text)
+    if text.isdigit() and text.isascii() and len(text) <= 20:
+        number = int(text)
+        if number <= _MAX_NUMBER:
+            return number
+    raise ValueError("%.40r, which is no number of ZFS's" % text)
 
 
 def _unset(values: List[str]) -> Iterator[str]:

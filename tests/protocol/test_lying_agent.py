@@ -278,7 +278,7 @@ async def test_an_agent_that_says_that_it_is_at_work_is_waited_for(monkeypatch: 
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (lines("no row"), "a row of 2 columns"),
+        (lines("no row"), "a row of 1 columns"),
         (lines(row("dst/tree", "-7")), "'-7', which is no number of ZFS's"),
         (lines(row("dst/tree", "1_0")), "'1_0', which is no number"),
         (lines(row("dst/tree", "\u0661")), "which is no number"),
