@@ -160,10 +160,7 @@ class Receiving:
             result = _received(reception, done, step.name, length)
             if force:
                 self._tree.zfs(zfs.inherit(zfs.PLACEHOLDER_PROPERTY, [step.name]))
-        self._conversation.send(result)
-        while self._conversation.streaming:
-            self._conversation.next()
-        return result
+        return self._tell(result)
 
     def _feed(self, receiver: Receiver, first: List[Message], heart: Heartbeat) -> Optional[Message]:
         """Feed the stream to its receiver, the messages ``first`` before all others, and count it for the heartbeat.
@@ -203,7 +200,12 @@ class Receiving:
 
     def _refuse(self, step: _Step, code: str, message: str) -> Result:
         """Answer a stream that cannot be received, and read it to its end."""
-        result = Result(False, code, message, step.name)
+        return self._tell(Result(False, code, message, step.name))
+
+    def _tell(self, result: Result) -> Result:
+        """Answer a stream, and read what is left of it. The guard hears of its end before the client does."""
+        if self._bounds is not None:
+            self._bounds.ended()
         self._conversation.send(result)
         while self._conversation.streaming:
             self._conversation.next()

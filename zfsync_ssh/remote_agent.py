@@ -103,7 +103,17 @@ class Agent:
             self._reading = None
 
     def _send(self, message: Message) -> None:
+        self._ended()
         self._conversation.send(message)
+
+    def _send_results(self, results: List[Result]) -> None:
+        self._ended()
+        self._conversation.send_results(results)
+
+    def _ended(self) -> None:
+        """The guard hears first that something is done: who is answered may ask another session at once."""
+        if self._bounds is not None:
+            self._bounds.ended()
 
     def _answer(self, message: Message) -> None:
         if self._bounds is None:
@@ -113,7 +123,7 @@ class Agent:
             if not self._refused(message, self._bounds):
                 self._deal_with(message)
         finally:
-            self._bounds.ended()
+            self._ended()
 
     def _deal_with(self, message: Message) -> None:
         if isinstance(message, Begin):
@@ -129,9 +139,9 @@ class Agent:
         elif isinstance(message, (Digest, More)):
             self._read(message)
         elif isinstance(message, Apply):
-            self._conversation.send_results(self._apply(message))
+            self._send_results(self._apply(message))
         elif isinstance(message, CleanBuffer):
-            self._conversation.send_results(self._operations_on(self._target).clean_buffer(message))
+            self._send_results(self._operations_on(self._target).clean_buffer(message))
         elif isinstance(message, (Sync, Stream)):
             if isinstance(message, Sync):
                 self._send(self._receiver.sync(message))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import pytest
 from tests.fakezfs import State, begin_record
 from tests.protocol.conftest import zfs_command
 from tests.protocol.test_agent import fake_stream
-from tests.protocol.test_hostile_client import ROOT, START, Conversation
+from tests.protocol.test_hostile_client import ROOT, START, Conversation, Hostile
+from zfsync_ssh.bounds import Confinement
+from zfsync_ssh.claims import Claims
 from zfsync_ssh.dataset import Snapshot
 from zfsync_ssh.decision import TargetState
 from zfsync_ssh.messages import Answer, Apply, CleanBuffer, Data, End, Operation, Result, Results, Stream, Sync
@@ -89,7 +92,6 @@ def test_what_is_received_into_is_not_moved_away_nor_what_it_is_in(receiver: Sta
         result = first.hear()
         assert isinstance(result, Result)
         assert result.ok, result
-        assert said(first, "alive", ROOT, "nobody") == "it has gone"  # the answer comes when the claims have gone
         assert said(second, "rename", X, f"{ROOT}/a/moved", "filesystem") == ""
 
 
@@ -109,3 +111,22 @@ def test_a_session_that_has_gone_claims_nothing(receiver: State, tmp_path: Path)
             begin_to_receive(first, receiver, X)
         assert said(second, "rename", f"{ROOT}/y", f"{ROOT}/z", "filesystem") == ""
         assert said(second, "rename", X, f"{ROOT}/a/moved", "filesystem") == ""
+
+
+def test_the_claims_have_gone_when_the_client_hears_that_it_is_done(
+    receiver: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered: list[bool] = []
+    hostile = Hostile(receiver, Confinement(ROOT))
+    monkeypatch.setattr(Claims, "drop", lambda _: answered.append(bool(select.select([hostile.socket], [], [], 0)[0])))
+    hostile.greet()
+    hostile.begin()
+    rest = begin_to_receive(hostile, receiver, X)
+    answered.clear()
+    hostile.say(Data(rest), End(400 + len(rest)))
+    assert isinstance(hostile.hear(), Result)
+    assert answered[0] is False
+    answered.clear()
+    assert said(hostile, "rename", f"{ROOT}/y", f"{ROOT}/z", "filesystem") == ""
+    assert answered[0] is False
+    hostile.end()

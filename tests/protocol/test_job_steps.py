@@ -57,7 +57,7 @@ async def test_a_push_that_is_cut_off_leaves_bookmarks_of_all_that_may_have_arri
     pushed = await steps.push(TARGET)
     assert (pushed.exit_code, [row.dataset for row in pushed.datasets if row.failed]) == (3, ["src/tree/a"])
     assert [name for name, _ in pair.receiver.guids("dst/tree")["/a"]] == ["1", "2"]
-    assert marked(pair, "src/tree/a") == ["1", "2", "3"]
+    assert sorted(marked(pair, "src/tree/a")) == ["1", "2", "3"]  # several commands at once made them
     assert marked(pair, "src/tree") == ["2"]  # that one is whole
 
     # What they are for: the source loses all that the target has.

@@ -155,7 +155,7 @@ def begin(talk: Talk) -> None:
 
 def test_an_agent_takes_no_filter_that_is_not_on_its_list(talk: Talk) -> None:
     begin(talk)
-    talk.say(Stream("", 0, 11, filter="sh"), End(0))
+    talk.say(Stream("", 0, 11, filter="sh"))  # and no more: it hangs up
     heard = talk.hear()
     assert isinstance(heard, Failure)
     assert "unknown filter, 'sh'" in heard.message

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from tests.fakezfs import State
 from tests.protocol.conftest import Pair, zfs_command
 from tests.protocol.test_agent import SNAPSHOTS, Talk, fake_stream, sync, talk  # noqa: F401
+from tests.ssh.processes import eventually
 from zfsync_ssh import agent, heartbeat
 from zfsync_ssh.events import Event, Progress, Status
 from zfsync_ssh.messages import PROTOCOL, Answer, Beat, Begin, Data, End, Hello, Result, Stream
@@ -37,9 +40,19 @@ def tree(pair: Pair, large: str = "/a", size: int = LARGE) -> None:
         pair.sender.snapshot(f"src/tree{child}@1", size if child == large else 1000)
 
 
+def running(word: str) -> bool:
+    """Whether a process has this word on its command line."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in path.read_bytes().split(b"\0"):
+                return True
+    return False
+
+
 async def again(pair: Pair, state: State, pull: bool) -> None:
     """Check that the next run, with nothing that hangs, makes it complete."""
     state.hang()
+    eventually("the run's zfs have ended", lambda: not running(pair.sender.path) and not running(pair.receiver.path))
     assert await pair.push(pull=pull) == 0
     assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
 
