@@ -79,7 +79,9 @@ class AgentClient:
         self._take: Callable[[bytes], None] | None = None
         self._relay: Callable[[bytes], Awaitable[None]] | None = None
         self._results: list[Result] = []
-        self._results_due = 0
+        """Of the `Results` that come now, those that have come."""
+        self._due: collections.deque[int | None] = collections.deque()
+        """How many results each question for some is to have; None where the agent says what it has done."""
         self._hello: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._error: AgentError | None = None
@@ -139,6 +141,8 @@ class AgentClient:
                 self.heard = time.monotonic()  # it had nothing to say
             self._write(message)
             self._waiting.append(future)
+            if isinstance(message, (Apply, CleanBuffer)):
+                self._due.append(len(message.operations) if isinstance(message, Apply) else None)
         return future
 
     def tell(self, message: Message) -> None:
@@ -218,15 +222,9 @@ class AgentClient:
 
     async def results(self, message: Apply | CleanBuffer) -> list[Result]:
         """Ask something that is answered with a result each."""
-        self._results = []
-        self._results_due = len(message.operations) if isinstance(message, Apply) else MAX_RESULTS
         answer = await self.ask(message)
-        assert isinstance(answer, Results)
-        if isinstance(message, Apply) and len(self._results) != self._results_due:
-            raise self._blame(
-                RemoteProtocolError(f"sent Results of {len(self._results)} for {self._results_due} operations")
-            )
-        return self._results
+        assert isinstance(answer, Results)  # all of them: see _whole
+        return list(answer.results)
 
     async def apply(self, operations: Sequence[Operation]) -> list[Result]:
         """Carry out ``operations``; their results, in order."""
@@ -353,9 +351,10 @@ class AgentClient:
         elif isinstance(message, Output):
             if self._take is not None:
                 self._take(message.payload)
-        elif isinstance(message, Results) and not self._take_results(message):
-            pass
+        elif isinstance(message, Results) and message.more:
+            self._gather(message)
         elif not isinstance(message, Pong):
+            message = self._whole(message) if isinstance(message, Results) else message
             future = self._waiting.popleft()
             self._answers += 1
             if not future.done():
@@ -363,12 +362,21 @@ class AgentClient:
             if isinstance(message, Bye):
                 self._error = AgentError(f"The agent on {self.host} has ended.")
 
-    def _take_results(self, message: Results) -> bool:
-        """Keep results; whether these are the last."""
+    def _gather(self, message: Results) -> None:
+        """Keep results; no more than are due."""
         self._results += message.results
-        if len(self._results) > self._results_due:
-            raise RemoteProtocolError(f"sent Results of more than {self._results_due}")
-        return not message.more
+        due = self._due[0]
+        if len(self._results) > (MAX_RESULTS if due is None else due):
+            raise RemoteProtocolError(f"sent Results of more than {MAX_RESULTS if due is None else due}")
+
+    def _whole(self, message: Results) -> Results:
+        """The last results of a question, with those that came before them."""
+        self._gather(message)
+        due, found = self._due.popleft(), self._results
+        self._results = []
+        if due not in (None, len(found)):
+            raise RemoteProtocolError(f"sent Results of {len(found)} for {due} operations")
+        return Results(tuple(found))
 
     def _fail(self, error: AgentError) -> None:
         if self._error is None:
