@@ -13,7 +13,7 @@ from .conversation import Conversation
 from .dataset import FILESYSTEM, child_of
 from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import RemoteProtocolError
-from .heartbeat import Heartbeat
+from .heartbeat import Heartbeat, Work
 from .listing import InventoryParser
 from .messages import Abort, Answer, Data, End, Message, Result, Stream, Sync
 from .process import PIPE_BYTES, Completed, Receiver
@@ -45,8 +45,11 @@ class _Step:
 class Receiving:
     """Receives into one target what one client streams."""
 
-    def __init__(self, tree: Tree, conversation: Conversation, bounds: Optional[Bounds] = None) -> None:
+    def __init__(
+        self, tree: Tree, conversation: Conversation, heart: Heartbeat, bounds: Optional[Bounds] = None
+    ) -> None:
         self._tree = tree
+        self._heart = heart
         self._bounds = bounds
         self._conversation = conversation
         self._step: Optional[_Step] = None
@@ -135,13 +138,12 @@ class Receiving:
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
         reception = self._reception(step, force)
         arguments = zfs.receive(step.name, reception)
-        beat = self._tree.beat
-        with Receiver((*command, *arguments), PIPE_BYTES, through) as receiver, Heartbeat(
-            self._conversation, beat, receiver.kill
-        ) as heart:
-            last = self._feed(receiver, first, heart)
+        receiver = Receiver((*command, *arguments), PIPE_BYTES, through)
+        # The heart is around it all: when the client goes amid the stream, the command's end is still waited for.
+        with self._heart.during(receiver.kill) as work, receiver:
+            last = self._feed(receiver, first, work)
             done = receiver.finish()
-        length = heart.length
+        length = work.length
         problem = ""
         if isinstance(last, Abort):
             problem = last.reason or "the sender stopped"
@@ -162,7 +164,7 @@ class Receiving:
                 self._tree.zfs(zfs.inherit(zfs.PLACEHOLDER_PROPERTY, [step.name]))
         return self._tell(result)
 
-    def _feed(self, receiver: Receiver, first: List[Message], heart: Heartbeat) -> Optional[Message]:
+    def _feed(self, receiver: Receiver, first: List[Message], work: Work) -> Optional[Message]:
         """Feed the stream to its receiver, the messages ``first`` before all others, and count it for the heartbeat.
 
         The message that ended it; None when the receiver has ended before.
@@ -175,7 +177,7 @@ class Receiving:
                 return item
             if item < 0:
                 return None
-            heart.length += item
+            work.length += item
 
     def _first(self, count: int) -> List[Message]:
         """The messages of the stream up to its first ``count`` bytes, or its end."""

@@ -63,6 +63,7 @@ class Agent:
 
     def __init__(self, reader: int, writer: int, bounds: Optional[Bounds] = None) -> None:
         self._conversation = Conversation(reader, writer)
+        self._heart = Heartbeat(self._conversation)
         self._bounds = bounds
         self._begun: Optional[Tree] = None
         self._receiving: Optional[Receiving] = None
@@ -154,7 +155,7 @@ class Agent:
         if quick or (isinstance(message, Sync) and message.known is not None):
             self._answer(message)
         else:
-            with Heartbeat(self._conversation, self._tree.beat):
+            with self._heart.during():
                 self._answer(message)
 
     def _refused(self, message: Message, bounds: Bounds) -> bool:
@@ -191,10 +192,11 @@ class Agent:
             return Result(False, "name", "%s cannot be the buffer: %s" % (message.buffer, problem))
         self._stop_reading()
         self._receiving = self._does = None
+        self._heart.seconds = message.beat
         if self._bounds is not None:
-            self._begun = Tree(message.root, message.buffer, self._bounds.command, self._bounds.scratch, message.beat)
+            self._begun = Tree(message.root, message.buffer, self._bounds.command, self._bounds.scratch)
             return Result(True, BOUND)
-        self._begun = Tree(message.root, message.buffer, message.command, beat=message.beat)
+        self._begun = Tree(message.root, message.buffer, message.command)
         return Result(True)
 
     @property
@@ -214,7 +216,7 @@ class Agent:
         if self._receiving is None:
             from .receiving import Receiving
 
-            self._receiving = Receiving(self._target, self._conversation, self._bounds)
+            self._receiving = Receiving(self._target, self._conversation, self._heart, self._bounds)
         return self._receiving
 
     def _apply(self, message: Apply) -> List[Result]:
@@ -342,12 +344,11 @@ class Agent:
         stream = zfs.Stream(tree.named(message.child), *message[1:])
         through = filters.named(stream.filter).compress
         length = 0
-        with Outputs([(*tree.command, *zfs.send(stream))], PIPE_BYTES, through) as sending, Heartbeat(
-            self._conversation, tree.beat, sending.kill
-        ) as heart:
+        sending = Outputs([(*tree.command, *zfs.send(stream))], PIPE_BYTES, through)
+        with self._heart.during(sending.kill) as work, sending:
             for chunk in sending:
                 self._conversation.send_output(chunk)
-                heart.length = length = length + len(chunk)
+                work.length = length = length + len(chunk)
         broken = filters.complaint(sending.filtered, stream.filter) if sending.filtered else ""
         if broken:  # first, since `zfs send` cannot end well either then
             return Result(False, "filter", broken, stream.dataset, length)

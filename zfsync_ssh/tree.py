@@ -17,15 +17,13 @@ from .zfs import ASIDE_MARK
 class Tree(NamedTuple):
     """What `zfsync_ssh.messages.Begin` said. A target has a ``buffer``, a source has none; ``command`` runs zfs.
 
-    ``scratch`` is the dataset below which a clone may be made for a moment; the pool, when it is empty. ``beat`` is the
-    seconds between two beats of the `zfsync_ssh.heartbeat`; 0 for none.
+    ``scratch`` is the dataset below which a clone may be made for a moment; the pool, when it is empty.
     """
 
     root: str
     buffer: str
     command: Tuple[str, ...]
     scratch: str = ""
-    beat: int = 0
 
     @property
     def roots(self) -> Tuple[str, ...]:

@@ -190,12 +190,15 @@ def test_an_agent_that_was_not_asked_to_tells_nothing(talk: Talk) -> None:  # no
     talk.receiver.hang()
 
 
+@pytest.mark.parametrize("whole", [False, True])
 def test_a_receive_that_hangs_does_not_outlive_its_client(
     talk: Talk,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
+    whole: bool,
 ) -> None:
     monkeypatch.setattr(heartbeat, "PATIENCE_BEATS", 1)
     receiving(talk, beat=1)
-    talk.say(End(len(fake_stream(SNAPSHOTS[0]))))
+    if whole:
+        talk.say(End(len(fake_stream(SNAPSHOTS[0]))))
     assert isinstance(talk.hear(), Beat)
     assert talk.end() == 0  # the agent, which waits for the receive, has ended
