@@ -12,7 +12,7 @@ import os
 import time
 from typing import Iterator, List, NamedTuple, Tuple
 
-from . import zfs
+from . import complaint, zfs
 from .allowed import Account, Permitted, permitted
 from .dataset import ancestors_of
 from .tree import Tree
@@ -58,7 +58,7 @@ def lines(tree: Tree) -> Iterator[str]:
     for name in [] if root else names[-2:] if tree.root in names else names[-1:]:
         allowed = tree.zfs(zfs.allow(name))
         if allowed.status:
-            yield "problem\t%s" % zfs.reason(allowed.stderr)
+            yield "problem\t%s" % complaint.reason(allowed.stderr)
             continue
         found = permitted(allowed.stdout, name, account)
         yield "\t".join(("place", name, ",".join(sorted(found.here)), ",".join(sorted(found.below))))

@@ -15,7 +15,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Union
 
-from . import zfs
+from . import complaint, zfs
 from .contents import Filesystem, Volume
 from .dataset import VOLUME, pool_of
 from .process import environment, run
@@ -60,7 +60,7 @@ def open_snapshot(tree: Tree, dataset: str, snapshot: str, guid: int) -> Opened:
     name = "%s@%s" % (dataset, snapshot)
     listed = tree.zfs(zfs.list_readable(dataset, name))
     if listed.status:
-        raise Refused(zfs.reason(listed.stderr), zfs.classify(listed.stderr))
+        raise Refused(complaint.reason(listed.stderr), complaint.classify(listed.stderr))
     above, itself = (_Row(*line.split("\t", len(_Row._fields) - 1)) for line in listed.stdout.splitlines())
     if itself.guid != str(guid):
         raise Refused("%s is not the snapshot any more that it was when it was listed" % name, "stale")
@@ -96,7 +96,7 @@ def _open_filesystem(name: str, above: _Row) -> Opened:
         options = "ro,nosuid,nodev,noexec,xattr" if private else "ro,nosuid,noexec"
         done = run(("mount", "-t", "zfs", "-o", options, name, where))
         if done.status:
-            fd = _below_mountpoint(name, above, zfs.reason(done.stderr))
+            fd = _below_mountpoint(name, above, complaint.reason(done.stderr))
         else:
             try:
                 fd = _open_directory(where)
@@ -122,7 +122,7 @@ def _below_mountpoint(name: str, above: _Row, why: str) -> int:
             pass
     if os.geteuid():
         raise Refused("its snapshot cannot be mounted there by a user who is not root: log in as root", "permission")
-    raise Refused("its snapshot cannot be mounted there: %s" % why, zfs.classify(why))
+    raise Refused("its snapshot cannot be mounted there: %s" % why, complaint.classify(why))
 
 
 def _open_directory(path: str) -> int:
@@ -166,7 +166,8 @@ def _open_volume(tree: Tree, name: str) -> Opened:
         made = tree.zfs(zfs.clone_to_read(name, clone, os.getpid()))
         if made.status:
             raise Refused(
-                "its snapshot cannot be cloned there: %s" % zfs.reason(made.stderr), zfs.classify(made.stderr)
+                "its snapshot cannot be cloned there: %s" % complaint.reason(made.stderr),
+                complaint.classify(made.stderr),
             )
         fd = _device(clone)
     except BaseException:

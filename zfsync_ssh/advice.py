@@ -20,7 +20,7 @@ _ADVICE = {
 
 
 def advice(code: str, dataset: str, *uses: Use) -> str:
-    """What to do about a refusal of this code (`zfsync_ssh.zfs.classify`), to go behind it; empty for others.
+    """What to do about a refusal of this code (`zfsync_ssh.complaint.classify`), to go behind it; empty for others.
 
     ``uses`` are what permissions on ``dataset`` would be for.
     """

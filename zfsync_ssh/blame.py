@@ -15,7 +15,7 @@ UNDONE = "undone"
 
 
 class Failed(NamedTuple):
-    """One name that could not be done. ``code`` is a word of `zfsync_ssh.zfs.classify`, or `UNDONE`."""
+    """One name that could not be done. ``code`` is a word of `zfsync_ssh.complaint.classify`, or `UNDONE`."""
 
     name: str
     code: str

@@ -30,6 +30,7 @@ MODULES = (
     "protocol",
     "blame",
     "zfs",
+    "complaint",
     "listing",
     "process",
     "filters",

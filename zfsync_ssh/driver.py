@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from typing import Callable, Collection, Dict, Iterable, Iterator, List, Optional, Protocol, Sequence, Set, Tuple
 
-from . import libzfs, zfs
+from . import complaint, libzfs, zfs
 from .blame import Failed, Refusal, all_undone, by_pool, dataset_of, lineage, narrow, trees
 from .errors import ZfsError
 from .listing import parse_numbers
@@ -156,15 +156,15 @@ class CliDriver:
     def exists(self, name: str) -> bool:
         """See `Driver`."""
         done = self._run(zfs.list_any(name))
-        code = zfs.classify(done.stderr)
+        code = complaint.classify(done.stderr)
         if done.status != 0 and code != "missing":
-            raise ZfsError("cannot find out whether %s exists: %s" % (name, zfs.reason(done.stderr)), code)
+            raise ZfsError("cannot find out whether %s exists: %s" % (name, complaint.reason(done.stderr)), code)
         return done.status == 0
 
     def rename(self, old: str, new: str, kind: str) -> Optional[Failed]:
         """See `Driver`."""
         done = self._run(zfs.rename(old, new, kind))
-        return None if done.status == 0 else Failed(old, zfs.classify(done.stderr), zfs.reason(done.stderr))
+        return None if done.status == 0 else Failed(old, *complaint.meaning(done.stderr))
 
     def _in_trees(
         self, snapshots: Sequence[str], argv: Callable[[str], Tuple[str, ...]]
@@ -199,7 +199,7 @@ class CliDriver:
         def attempt(tried: List[List[str]]) -> Iterator[Optional[Refusal]]:
             commands = [argv(batch) for batch in tried]  # all of them, or a bad name is refused before any is run
             for batch, done in zip(tried, self._run_all(commands)):
-                ended_well = done.status == 0 or zfs.NOTHING_TO_DESTROY in done.stderr
+                ended_well = done.status == 0 or complaint.NOTHING_TO_DESTROY in done.stderr
                 yield None if ended_well else _refusal(batch, done)
 
         return narrow(batches, attempt, fine)
@@ -212,7 +212,7 @@ class CliDriver:
 
 
 def _refusal(batch: List[str], done: Completed) -> Refusal:
-    return Refusal(zfs.blamed(batch, done.stderr), zfs.classify(done.stderr), zfs.reason(done.stderr))
+    return Refusal(complaint.blamed(batch, done.stderr), *complaint.meaning(done.stderr))
 
 
 def _shares(names: Iterable[str]) -> List[List[str]]:

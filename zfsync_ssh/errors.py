@@ -48,7 +48,7 @@ class UsageError(ZfsyncError):
 class DatasetError(ZfsyncError):
     """One dataset could not be brought up to date.
 
-    ``code`` is the machine's word for the cause, one of those that `zfsync_ssh.zfs.classify` returns or
+    ``code`` is the machine's word for the cause, one of those that `zfsync_ssh.complaint.classify` returns or
     that an agent puts in a RESULT.
     """
 
@@ -110,7 +110,7 @@ class RemoteProtocolError(ProtocolError):
 class ZfsError(ZfsyncError):
     """A `zfs` command that the whole run depends on was refused.
 
-    ``code`` is what `zfsync_ssh.zfs.classify` makes of the reason.
+    ``code`` is what `zfsync_ssh.complaint.classify` makes of the reason.
     """
 
     exit_code = 7

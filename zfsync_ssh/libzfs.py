@@ -18,8 +18,9 @@ import os
 from typing import TYPE_CHECKING, Callable, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from .blame import Failed, Refusal, all_undone, by_pool, narrow
+from .complaint import classify
 from .errors import ZfsError
-from .zfs import check_bookmarks, check_snapshots, classify
+from .zfs import check_bookmarks, check_snapshots
 
 if TYPE_CHECKING:
     from types import ModuleType

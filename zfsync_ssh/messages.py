@@ -224,7 +224,7 @@ class Listed(NamedTuple):
 
 
 class Result(NamedTuple):
-    """How it went. ``code`` is a word of `zfs.classify`, ``message`` the end of a sentence, ``name`` the dataset.
+    """How it went. ``code`` is a word of `complaint.classify`, ``message`` the end of a sentence, ``name`` the dataset.
 
     ``length`` is the bytes of the stream on the wire, for a Stream or a Send; for a Digest about how many entries there
     are.

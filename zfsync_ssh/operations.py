@@ -9,7 +9,7 @@ import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from . import zfs
+from . import complaint, zfs
 from .blame import Failed
 from .buffer import PATH_PROPERTY, rename_plan
 from .dataset import Inventory, child_of, parent_of
@@ -274,7 +274,7 @@ class Operations:
         listed = target.zfs(zfs.list_datasets(target.roots))
         problem = listing_problem(listed.status, listed.stderr)
         if problem:
-            return [Result(False, zfs.classify(problem), zfs.reason(problem), target.buffer)]
+            return [Result(False, *complaint.meaning(problem), target.buffer)]
         if {target.root, target.buffer} <= set(missing(listed.stderr)):
             return [Result(False, "missing", "there is neither the target nor its buffer", target.buffer)]
         parser = InventoryParser(target.root, target.buffer)
@@ -378,4 +378,4 @@ def _unchanged(rows: List[List[str]], operation: Operation) -> Optional[Result]:
 
 
 def _refused(done: Completed, name: str) -> Result:
-    return Result(False, zfs.classify(done.stderr), zfs.reason(done.stderr), name)
+    return Result(False, *complaint.meaning(done.stderr), name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple
 
-from . import filters, zfs
+from . import complaint, filters, zfs
 from .buffer import PATH_PROPERTY
 from .conversation import Conversation
 from .dataset import FILESYSTEM, child_of
@@ -133,7 +133,7 @@ class Receiving:
             dropped = self._tree.zfs(zfs.abort_receive(step.name))
             step.decision = step.decision._replace(discard=False)
             if dropped.status:
-                return self._refuse(step, zfs.classify(dropped.stderr), zfs.reason(dropped.stderr))
+                return self._refuse(step, *complaint.meaning(dropped.stderr))
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
         reception = self._reception(step, force)
@@ -155,7 +155,7 @@ class Receiving:
         elif broken:
             result = Result(False, "filter", broken, step.name, length)
         elif done.status:
-            result = Result(False, zfs.classify(done.stderr), zfs.reason(done.stderr), step.name, length)
+            result = Result(False, *complaint.meaning(done.stderr), step.name, length)
         elif self._conversation.streaming:
             result = Result(False, "failed", "zfs receive ended before its stream did", step.name, length)
         else:
@@ -237,7 +237,7 @@ class Receiving:
 
 def _received(reception: zfs.Reception, done: Completed, name: str, length: int) -> Result:
     """The result of a `zfs receive` that ended well; it may have left out properties that were to be set."""
-    unset = zfs.unset(done.stderr)
+    unset = complaint.unset(done.stderr)
     lacking = ["%s=%s" % pair for pair in reception.properties if pair[0] in unset]
     if not lacking:
         return Result(True, name=name, length=length)

@@ -14,7 +14,7 @@ import sys
 import zlib
 from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple, Union
 
-from . import __version__, filters, zfs
+from . import __version__, complaint, filters, zfs
 from .buffer import check_buffer
 from .conversation import Conversation, Gone
 from .dataset import ancestors_of, check_name, pool_of
@@ -275,7 +275,7 @@ class Agent:
         )
         problem = listing_problem(listing.status, listing.stderr)
         if problem:
-            return Listed(False, zfs.classify(problem), zfs.reason(problem))
+            return Listed(False, *complaint.meaning(problem))
         if target.root not in missing(listing.stderr):
             return Listed(True)
         listed = target.zfs(zfs.list_existing(ancestors_of(target.root))).stdout.splitlines()
@@ -353,7 +353,7 @@ class Agent:
         if broken:  # first, since `zfs send` cannot end well either then
             return Result(False, "filter", broken, stream.dataset, length)
         if sending.status:
-            return Result(False, zfs.classify(sending.stderr), zfs.reason(sending.stderr), stream.dataset, length)
+            return Result(False, *complaint.meaning(sending.stderr), stream.dataset, length)
         return Result(True, name=stream.dataset, length=length)
 
 

@@ -8,7 +8,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from . import filters, zfs
+from . import complaint, filters, zfs
 from .agent import AgentClient
 from .channel import ChannelRefused
 from .concurrency import both, end_process
@@ -116,7 +116,8 @@ class LocalSource:
             problem = listing_problem(status, stderr)
             if problem:
                 raise ZfsError(
-                    f"{root} cannot be listed on this machine: {zfs.reason(problem)}.", zfs.classify(problem)
+                    f"{root} cannot be listed on this machine: {complaint.reason(problem)}.",
+                    complaint.classify(problem),
                 )
         return parser.finish()
 

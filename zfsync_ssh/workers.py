@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import zfs
+from . import complaint, zfs
 from .advice import receive_failure
 from .agent import AgentClient
 from .concurrency import task_group
@@ -237,7 +237,7 @@ class Workers:
                 await sending.kill()
                 client.tell(Abort("the receiver had ended"))
             elif problem := finishing.result():
-                sent.problem = f"{item.source.name}: zfs send failed: {zfs.reason(problem)}."
+                sent.problem = f"{item.source.name}: zfs send failed: {complaint.reason(problem)}."
                 client.tell(Abort("zfs send failed"))
             else:
                 client.tell(End(sending.length))

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from zfsync_ssh import zfs
+from zfsync_ssh import complaint
 from zfsync_ssh.bootstrap import Greeting
 from zfsync_ssh.config import parse as parse_config
 from zfsync_ssh.config_values import ConfigError
@@ -116,9 +116,9 @@ def other_output(data: bytes) -> None:
     parse_listing(text.splitlines())
     parse_features(text.splitlines())
     parse_tag(text)
-    zfs.classify(text)
-    assert zfs.reason(text)
-    zfs.blamed(("p/a@1", "p/a@2", "p/a#1"), text)
+    complaint.classify(text)
+    assert complaint.reason(text)
+    complaint.blamed(("p/a@1", "p/a@2", "p/a#1"), text)
     missing(text)
     listing_problem(1, text)
 

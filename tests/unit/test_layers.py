@@ -19,7 +19,7 @@ ROWS = (
     ("location", "buffer", "decision", "schedule", "history", "authorized", "floor"),
     ("ssh_lines", "messages", "selection", "blame", "verification", "crontab", "systemd", "retention", "item"),
     ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps", "keys", "ssh_keys"),
-    ("policy", "prune", "divergence", "metrics", "allowed"),
+    ("policy", "prune", "divergence", "metrics", "allowed", "complaint"),
     ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog", "delegation"),
     ("driver", "filters", "origins", "dispatch"),
     ("tree", "conversation", "plan", "telling"),

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tests.unit.strategies import names
 from zfsync_ssh import zfs
 from zfsync_ssh.blame import Failed
+from zfsync_ssh.complaint import blamed, classify, reason, unset
 from zfsync_ssh.dataset import FILESYSTEM, VOLUME
 from zfsync_ssh.errors import UsageError
-from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Reception, Stream, batches, blamed, classify, reason, unset
+from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Reception, Stream, batches
 
 COLUMNS = (
     "name,type,guid,used,receive_resume_token,origin,encryption,compression,"
