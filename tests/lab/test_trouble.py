@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.conftest import HERE, Run, World
+from tests.lab.conftest import HERE, LOCKS, Run, World
 from tests.lab.driver import Lab
 
 MEBIBYTE = 1 << 20
@@ -225,7 +225,7 @@ def test_a_connection_cut_in_mid_stream_is_resumed_by_the_next_run(world: World)
     run = running.wait()
     assert run.status == 5, run
     assert_one_sentence(run, "The connection to", "was lost", "goes on where it was cut off")
-    world.wait_until(world.receiver, "! pgrep -f '[z]fs receive|[p]ython3 -I' && ! ls /run/lock/zf[s]ync-*")
+    world.wait_until(world.receiver, f"! pgrep -f '[z]fs receive|[p]ython3 -I' && ! {LOCKS}")
     world.assert_tidy(partial=True)
     assert world.push().status == 0
     world.assert_equal()
