@@ -87,6 +87,10 @@ class Target:
             self.datasets[moved] = dataset._replace(name=self.root + moved)
         return operation
 
+    def can_park(self, child: str, to: str) -> bool:
+        """Whether nothing waits in the buffer yet to be what ``child``, or one below it, would wait there to be."""
+        return all(to + other[len(child) :] not in self.buffered for other in self.below(child))
+
     def park(self, child: str, to: str) -> Iterator[Operation]:
         """Rename ``child``, with what is below it, into the buffer, to wait there as the child ``to``."""
         if self._before.buffer is None:
@@ -136,8 +140,10 @@ def _rename(source: Inventory, target: Target) -> list[Change]:
             assert child is not None
         if parent_of(to) in target.datasets:
             operations.append(target.move(child, to))
-        else:
+        elif target.can_park(child, to):
             operations += target.park(child, to)
+        else:
+            continue
         words = f"is renamed to {target.root}{to}, as at the source"
         changes.append(Change("rename", to, name, words, tuple(operations)))
     return changes
