@@ -53,9 +53,13 @@ class Opened:
             self._before = file.read()
         state: dict[str, Any] = marshal.loads(self._before)
         self._state = state
+        self._names = {name: [one[0] for one in dataset["snapshots"]] for name, dataset in state["datasets"].items()}
         return state
 
     def __exit__(self, kind: object, *_: object) -> None:
+        for name, dataset in self._state["datasets"].items():
+            if [one[0] for one in dataset["snapshots"]] != self._names.get(name, []):
+                dataset["changed"] = int(time.time()) - self._state.get("ago", 3600)
         # Version 2 knows no references: the same state is the same bytes.
         after = marshal.dumps(self._state, 2)
         if kind is None and after != self._before:
@@ -153,7 +157,7 @@ def add(state: dict[str, Any], name: str, kind: str, properties: dict[str, str])
     state["txg"] += 1
     dataset: dict[str, Any] = {
         "kind": kind, "guid": guid_of(name, state["txg"]), "properties": dict(properties), "snapshots": [],
-        "bookmarks": [], "token": "", "modified": False,
+        "bookmarks": [], "token": "", "modified": False, "changed": 0,
     }  # fmt: skip
     state["datasets"][name] = dataset
     return dataset
@@ -201,6 +205,10 @@ def do_list(path: str, arguments: list[str]) -> None:
     status = 0
     with State(path).open() as state:
         datasets, holds, created = state["datasets"], state.get("holds", {}), state.get("creation", {})
+        changes = state.get("changes", True)
+    if "snapshots_changed" in columns and not changes:
+        sys.stderr.write("bad property list: invalid property 'snapshots_changed'\n")
+        sys.exit(2)
     for root in names:
         if "@" in root or "#" in root:
             mark, kind = ("@", "snapshot") if "@" in root else ("#", "bookmark")
@@ -241,6 +249,7 @@ def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dic
         "receive_resume_token": dataset.get("token") or "-", "encryption": "off",
         "userrefs": dataset.get("userrefs", 0), "creation": dataset.get("creation", "-"),
         "available": 1 << 40, "compression": "off", "mounted": "no",
+        "snapshots_changed": dataset["changed"] if dataset.get("changed") else "-",
     }  # fmt: skip
     values.update(dataset.get("properties", {}))
     print("\t".join(str(values.get(column, "-")) for column in columns))

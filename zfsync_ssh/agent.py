@@ -11,7 +11,8 @@ import contextlib
 import secrets
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from . import bootstrap
 from .about import About
@@ -233,13 +234,19 @@ class AgentClient:
             done += await self.results(Apply(tuple(operations[at : at + MAX_OPERATIONS])))
         return done
 
-    async def inventory(self, root: str, buffer: str, question: InventoryMessage) -> Inventory:
-        """What there is; `ZfsError` when it cannot be listed."""
-        parser = InventoryParser(root, buffer, holds=bool(question.holds), creation=question.creation)
+    async def inventory(
+        self, root: str, buffer: str, question: InventoryMessage, remembered: Mapping[str, str] = MappingProxyType({})
+    ) -> Inventory:
+        """What there is, the snapshots that are known as ``remembered``; `ZfsError` when it cannot be listed."""
+        parser = InventoryParser(
+            root, buffer, holds=bool(question.holds), creation=question.creation, changes=question.changes
+        )
         answer = await self._listing(question, parser.feed)
         if not answer.ok:
             raise ZfsError(cannot_list(self.host, root, answer), answer.code)
-        return parser.finish(answer.ancestors, answer.available, answer.encrypted)
+        if answer.spared:
+            parser.recall(remembered)
+        return parser.finish(answer.ancestors, answer.available, answer.encrypted, answer.at)
 
     async def query(self, kind: str, names: Sequence[str]) -> list[str]:
         """The lines that a kind of `zfsync_ssh.zfs.QUERIES` has for ``names``, each a child or ``CHILD@NAME``."""

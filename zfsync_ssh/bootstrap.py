@@ -31,6 +31,7 @@ MODULES = (
     "blame",
     "zfs",
     "complaint",
+    "recall",
     "listing",
     "process",
     "filters",

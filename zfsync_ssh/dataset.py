@@ -79,6 +79,8 @@ class Dataset(NamedTuple):
     """For a copy: since when its source has been gone (ISO 8601), from its user property."""
     holds: str = ""
     """For a source: the tag of holds that a run to the same target made, and has not released."""
+    version: str = ""
+    """Stands for its snapshots, and is the same as long as they are; empty where ZFS does not tell."""
 
     @property
     def complete(self) -> bool:
@@ -111,7 +113,7 @@ class Inventory:
     likewise by the child that they will be.
     """
 
-    __slots__ = ("ancestors", "available", "buffer", "buffered", "datasets", "encrypted", "root")
+    __slots__ = ("ancestors", "at", "available", "buffer", "buffered", "datasets", "encrypted", "root")
 
     def __init__(
         self,
@@ -122,6 +124,7 @@ class Inventory:
         ancestors: Tuple[str, ...] = (),
         available: int = 0,
         encrypted: bool = False,
+        at: int = 0,
     ) -> None:
         self.root = root
         self.datasets = datasets
@@ -134,6 +137,8 @@ class Inventory:
         """Bytes that the last of ``ancestors`` may still take."""
         self.encrypted = encrypted
         """Whether the last of ``ancestors`` is encrypted."""
+        self.at = at
+        """When the listing began, in seconds since 1970 by the clock there; 0 when that was not asked for."""
 
     def __contains__(self, child: str) -> bool:
         return child in self.datasets

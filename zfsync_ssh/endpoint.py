@@ -11,6 +11,7 @@ from .channel import Channel, ChannelRefused
 from .dataset import Host, Inventory
 from .messages import Hello
 from .messages import Inventory as ListQuestion
+from .remembered import Recall, Remembered, recalling
 
 
 class ChannelOpener(Protocol):
@@ -72,10 +73,21 @@ class Endpoint:
         return clients
 
     async def inventory(
-        self, client: AgentClient, recursive: bool, *, holds: str = "", creation: bool = False
+        self,
+        client: AgentClient,
+        recursive: bool,
+        *,
+        holds: str = "",
+        creation: bool = False,
+        remembered: Remembered | None = None,
     ) -> Inventory:
-        """What ``client`` sees there."""
-        return await client.inventory(self.root, self.buffer, ListQuestion(recursive, holds, creation))
+        """What ``client`` sees there; ``remembered`` as in `zfsync_ssh.source.Source.inventory`."""
+
+        async def listed(recall: Recall) -> Inventory:
+            question = ListQuestion(recursive, holds, creation, recall.changes, tuple(recall.lines))
+            return await client.inventory(self.root, self.buffer, question, recall.lines)
+
+        return await recalling(listed, remembered)
 
     @property
     def lost(self) -> bool:

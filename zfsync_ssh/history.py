@@ -100,14 +100,6 @@ class DatasetRun:
     message: str = ""
 
 
-def state_directory(*, root: bool, home: Path) -> Path:
-    """Where zfsync keeps what it has to remember."""
-    if root:
-        return Path("/var/lib/zfsync")
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if base.startswith("/") else home / ".local/state") / "zfsync"
-
-
 class History:
     """The history in one directory, which is made when it is first written to. `UsageError` when it cannot be."""
 

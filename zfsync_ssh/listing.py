@@ -5,13 +5,15 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from .buffer import PATH_PROPERTY, child_waiting
 from .dataset import Bookmark, Dataset, Inventory, Snapshot, child_of, is_component
+from .recall import key_of
 from .zfs import (
     ASIDE_MARK,
     ASIDE_PROPERTY,
+    CHANGED_PROPERTY,
     DATASET_COLUMNS,
     EXCLUDE_PROPERTY,
     GONE_PROPERTY,
@@ -71,11 +73,15 @@ class _Rows:
 class InventoryParser:
     """Builds an `Inventory` out of the lines of `list_datasets` and `list_snapshots`, in any order of the two.
 
-    ``holds`` and ``creation`` tell that there is this column too. ``ValueError`` for a line that is neither.
+    ``holds``, ``creation`` and ``changes`` tell that there is this column too. ``ValueError`` for a line that is
+    neither.
     """
 
-    def __init__(self, root: str, buffer: str = "", *, holds: bool = False, creation: bool = False) -> None:
-        self._columns = (*DATASET_COLUMNS[1:], "holds") if holds else DATASET_COLUMNS[1:]
+    def __init__(
+        self, root: str, buffer: str = "", *, holds: bool = False, creation: bool = False, changes: bool = False
+    ) -> None:
+        more = (*(["holds"] if holds else ()), *([CHANGED_PROPERTY] if changes else ()))
+        self._columns = (*DATASET_COLUMNS[1:], *more)
         self._numbers = 3 if creation else 2
         self._root = root
         self._buffer = buffer
@@ -126,6 +132,7 @@ class InventoryParser:
                 aside=row[ASIDE_PROPERTY] == name or ASIDE_MARK in name[len(self._root) :],
                 gone=row[GONE_PROPERTY],
                 holds=row.get("holds", ""),
+                version=key_of(row["guid"], row.get(CHANGED_PROPERTY, ""), row["origin"]),
             )
         )
 
@@ -143,7 +150,16 @@ class InventoryParser:
         # Recursive snapshots have one name in every dataset: keep it once. (And _make is quicker than a call.)
         rows.snapshots.append(Snapshot._make((known or short, guid, createtxg, 0, creation)))
 
-    def finish(self, ancestors: Tuple[str, ...] = (), available: int = 0, encrypted: bool = False) -> Inventory:
+    def recall(self, remembered: Mapping[str, str]) -> None:
+        """Give the datasets whose version is in ``remembered`` the listed snapshots from there."""
+        for rows in self._rows.values():
+            for line in remembered.get(rows.dataset.version, "").splitlines():
+                short, *values = line.split("\t")
+                self._add_snapshot(rows, "@", short, values)
+
+    def finish(
+        self, ancestors: Tuple[str, ...] = (), available: int = 0, encrypted: bool = False, at: int = 0
+    ) -> Inventory:
         """The inventory of all lines fed. A snapshot whose dataset is in no line has gone meanwhile."""
         late, self._late = self._late, []
         for line in late:
@@ -163,7 +179,7 @@ class InventoryParser:
                 child = child_of(self._root, name)
                 if child is not None:
                     datasets[child] = dataset
-        return Inventory(self._root, datasets, buffered, buffer, ancestors, available, encrypted)
+        return Inventory(self._root, datasets, buffered, buffer, ancestors, available, encrypted, at)
 
 
 def _number(text: str) -> int:

@@ -50,12 +50,16 @@ class Lock(NamedTuple):
 class Inventory(NamedTuple):
     """List the tree, or its root alone.
 
-    ``holds`` is the property that tells of holds of an earlier run, ``creation`` asks for the times of snapshots.
+    ``holds`` is the property that tells of holds of an earlier run, ``creation`` asks for the times of snapshots,
+    ``changes`` for when they last changed. Of datasets whose key (`zfsync_ssh.recall`) is ``known``, they need not be
+    listed.
     """
 
     recursive: bool = True
     holds: str = ""
     creation: bool = False
+    changes: bool = False
+    known: Tuple[str, ...] = ()
 
 
 class Operation(NamedTuple):
@@ -212,7 +216,8 @@ class Listed(NamedTuple):
     """The end of an inventory, a query or a batch, whose ``code`` is ``end`` when there will be no more.
 
     When the root does not exist: ``ancestors`` above it do, of which the last may still take ``available`` bytes and is
-    ``encrypted`` or not.
+    ``encrypted`` or not. ``at`` is when an inventory began, in seconds since 1970 by the clock there; ``spared`` says
+    that it leaves out the snapshots that are known.
     """
 
     ok: bool
@@ -221,6 +226,8 @@ class Listed(NamedTuple):
     ancestors: Tuple[str, ...] = ()
     available: int = 0
     encrypted: bool = False
+    at: int = 0
+    spared: bool = False
 
 
 class Result(NamedTuple):

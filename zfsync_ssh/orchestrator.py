@@ -26,6 +26,7 @@ from .plan import Plan, place_for
 from .planfile import check_record, record
 from .policy import DEFAULT, Policy
 from .preparation import Confirm, Preparation, Prepared
+from .remembered import Remembered
 from .source import Source
 from .telling import told
 from .throttle import Throttle
@@ -53,6 +54,8 @@ class Options:
     """Asks before something is lost that the policy allows to be lost; None: nobody is there to ask."""
     expected: dict[str, Any] | None = None
     """A plan that was written down: the run goes on only if its own is the same."""
+    remembered: tuple[Remembered, Remembered] | None = None
+    """What is remembered of the source and of the target; None where all is to be listed."""
     write_plan: Callable[[dict[str, Any]], None] | None = None
     """Takes the plan, to be written down."""
 
@@ -82,6 +85,7 @@ class Replication:
         self._holds = Holds(source, str(target), observe)
         self._refused = False
         self._plan: Plan | None = None
+        self._remembered = options.remembered or (None, None)
 
     @property
     def outcomes(self) -> list[tuple[Item, Outcome]]:
@@ -100,16 +104,22 @@ class Replication:
         `ZfsyncError` for what ends the run as a whole, after everything is tidied up.
         """
         ends = (self._source.host.at(self._source.root), str(self._target))
+        well = False
         with told(self._observe, ends, lambda: self._ledger.outcomes.values(), dry_run=self._options.dry_run) as job:
             try:
                 try:
                     await self._run_or_lose()
                 finally:
                     await self._holds.release()
-                job.ends(well=not self._ledger.failed and not self._refused)
+                well = not self._ledger.failed and not self._refused
+                job.ends(well=well)
             finally:
                 await asyncio.gather(self._target.close(), self._source.close())
                 self._ledger.close()
+                for remembered in filter(None, self._remembered):
+                    if not well:  # for whatever reason: the next run looks for itself
+                        remembered.forget()
+                    remembered.save()
         return job.code
 
     async def _run_or_lose(self) -> None:
@@ -127,7 +137,7 @@ class Replication:
         if not options.recursive:  # what is below the root is not listed at the source, and so not gone
             policy = replace(policy, delete_datasets=False)
         preparation = self._preparation(dry_run=options.dry_run, observe=self._observe)
-        source, (control, target) = await both(preparation.source_inventory(), self._open_control())
+        source, (control, target) = await both(preparation.source_inventory(self._remembered[0]), self._open_control())
         ends = [(end.host, end.filters) for end in (self._source, self._target)]
         agreed = agreed_filter(options.compress, ends)
         if options.expected is not None and not options.dry_run:
@@ -183,7 +193,7 @@ class Replication:
     async def _open_control(self) -> tuple[AgentClient, Inventory]:
         client, hello = await self._target.open()
         self._observe(Connected(hello.host, hello.python, self._target.cipher))
-        listing = self._target.inventory(client, self._options.recursive)
+        listing = self._target.inventory(client, self._options.recursive, remembered=self._remembered[1])
         if self._options.dry_run:
             return client, await listing
         # Asked for at once: the agent answers in order, so it lists when it has the lock.

@@ -57,5 +57,11 @@ class Policy:
     usable: bool = False
     """The copy is to be mounted and written to, as after a restore: no canmount=noauto, no readonly=on."""
 
+    @property
+    def may_recall(self) -> bool:
+        """Whether the plan may be made from snapshots remembered: what may destroy anything looks for itself."""
+        destroys = self.delete_snapshots or self.delete_datasets or self.on_divergence is not Divergence.FAIL
+        return not (destroys or self.usable or self.selection.since)
+
 
 DEFAULT = Policy()

@@ -23,6 +23,7 @@ from .plan import Plan, make_plan, snapshots_needed, with_estimates, without_emp
 from .policy import Divergence, Policy
 from .preflight import lineage_questions, parse_features, with_features, with_lineage, with_room
 from .properties import for_copy, parse_listing
+from .remembered import Remembered
 from .source import Source
 
 Confirm = Callable[[Sequence[str]], Awaitable[bool]]
@@ -68,10 +69,14 @@ class Preparation:
         self._confirm = confirm
         self._observe = observe
 
-    async def source_inventory(self) -> Inventory:
+    async def source_inventory(self, remembered: Remembered | None = None) -> Inventory:
         """What the source has."""
-        creation = bool(self._policy.selection.since)
-        return await self._source.inventory(self._recursive, holds=self._holds.property, creation=creation)
+        return await self._source.inventory(
+            self._recursive,
+            holds=self._holds.property,
+            creation=bool(self._policy.selection.since),
+            remembered=remembered,
+        )
 
     async def prepare(self, control: AgentClient, source: Inventory, target: Inventory, agreed: str) -> Prepared:
         """The plan; ``agreed`` is the filter for what is not compressed."""

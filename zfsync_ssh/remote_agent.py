@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import zlib
+from itertools import chain
 from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple, Union
 
 from . import __version__, complaint, filters, zfs
@@ -46,7 +48,8 @@ from .messages import (
     Sync,
 )
 from .messages import Lock as LockMessage
-from .process import PIPE_BYTES, Outputs, enlarge_pipe
+from .process import PIPE_BYTES, Completed, Outputs, enlarge_pipe
+from .recall import UNKNOWN, unknown, what_to_list
 from .tree import BOUND, Bounds, Tree
 
 if TYPE_CHECKING:
@@ -268,16 +271,23 @@ class Agent:
             self._lock = None
 
     def _inventory(self, message: Inventory) -> Listed:
-        target = self._tree
-        roots, deep = target.roots, message.recursive
-        listing = self._list(
-            zfs.list_datasets(roots, deep, message.holds), zfs.list_snapshots(roots, deep, message.creation)
-        )
-        problem = listing_problem(listing.status, listing.stderr)
+        target, deep = self._tree, message.recursive
+        roots, at, spared = target.roots, int(time.time()), False
+        datasets = zfs.list_datasets(roots, deep, message.holds, message.changes)
+        commands = [datasets, zfs.list_snapshots(roots, deep, message.creation)]
+        first = Completed(0, "", "")
+        if message.known:
+            first = target.zfs(datasets)
+            commands, spared = what_to_list(first.stdout.splitlines(), set(message.known), roots, deep)
+        listing = self._list(*commands, before=first.stdout)
+        stderr = first.stderr + listing.stderr
+        if unknown(stderr):
+            return Listed(False, UNKNOWN)
+        problem = listing_problem(first.status or listing.status, stderr)
         if problem:
             return Listed(False, *complaint.meaning(problem))
-        if target.root not in missing(listing.stderr):
-            return Listed(True)
+        if target.root not in missing(stderr):
+            return Listed(True, at=at, spared=spared)
         listed = target.zfs(zfs.list_existing(ancestors_of(target.root))).stdout.splitlines()
         above = [line.split("\t") for line in listed]
         if not above:
@@ -317,14 +327,14 @@ class Agent:
             self._send_lines(lines)
             self._send(end)
 
-    def _list(self, *commands: Tuple[str, ...]) -> Outputs:
-        """Run listings and send what they print."""
-        return self._send_outputs([(*self._tree.command, *arguments) for arguments in commands])
+    def _list(self, *commands: Tuple[str, ...], before: str = "") -> Outputs:
+        """Run listings and send what they print, after the lines that are there already."""
+        return self._send_outputs([(*self._tree.command, *arguments) for arguments in commands], before)
 
-    def _send_outputs(self, commands: List[Tuple[str, ...]]) -> Outputs:
+    def _send_outputs(self, commands: List[Tuple[str, ...]], before: str = "") -> Outputs:
         """Run commands and send what they print, as it comes."""
         with Outputs(commands) as listing:
-            self._send_lines(listing)
+            self._send_lines(chain([before.encode("utf-8")], listing))
         return listing
 
     def _send_lines(self, chunks: Iterable[bytes]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from . import complaint, filters, zfs
@@ -20,6 +21,8 @@ from .listing import InventoryParser, Lines, listing_problem, missing
 from .lock import Lock, sweep
 from .messages import Data, Operation, Result, Send
 from .operations import Operations
+from .recall import UNKNOWN, unknown, what_to_list
+from .remembered import Recall, Remembered, recalling
 from .sending import LocalSending, Sending, start, start_sending
 from .throttle import Throttle
 from .tree import Tree
@@ -50,10 +53,13 @@ class Source(Protocol):
         """Those of `zfsync_ssh.filters` that it has; known once the `inventory` is."""
         ...
 
-    async def inventory(self, recursive: bool, *, holds: str = "", creation: bool = False) -> Inventory:
+    async def inventory(
+        self, recursive: bool, *, holds: str = "", creation: bool = False, remembered: Remembered | None = None
+    ) -> Inventory:
         """Every dataset, snapshot and bookmark of the tree; `ZfsError` when it cannot be listed.
 
-        ``holds`` and ``creation`` are as in `zfsync_ssh.messages.Inventory`.
+        ``holds`` and ``creation`` are as in `zfsync_ssh.messages.Inventory`. With what is ``remembered``, and learned
+        for the next time, the snapshots of datasets that have not changed are not listed.
         """
         ...
 
@@ -100,15 +106,37 @@ class LocalSource:
         """See `Source`."""
         return filters.installed()
 
-    async def inventory(self, recursive: bool, *, holds: str = "", creation: bool = False) -> Inventory:
+    async def inventory(
+        self, recursive: bool, *, holds: str = "", creation: bool = False, remembered: Remembered | None = None
+    ) -> Inventory:
         """See `Source`."""
-        root = self.root
-        parser = InventoryParser(root, holds=bool(holds), creation=creation)
-        ends = await both(
-            self._list(zfs.list_datasets((root,), recursive, holds), parser),
-            self._list(zfs.list_snapshots((root,), recursive, creation), parser),
-        )
+
+        async def listed(recall: Recall) -> Inventory:
+            return await self._inventory(recursive, holds, creation, recall)
+
+        return await recalling(listed, remembered)
+
+    async def _inventory(self, recursive: bool, holds: str, creation: bool, recall: Recall) -> Inventory:
+        root, at, spared = self.root, int(time.time()), False
+        parser = InventoryParser(root, holds=bool(holds), creation=creation, changes=recall.changes)
+        datasets = zfs.list_datasets((root,), recursive, holds, recall.changes)
+        if recall.lines:
+            lines: list[str] = []
+            ends = [await self._list(datasets, lines.append)]
+            commands, spared = what_to_list(lines, recall.lines, (root,), recursive)
+            for line in lines:
+                parser.feed(line)
+            ends += await asyncio.gather(*(self._list(command, parser.feed) for command in commands))
+        else:
+            ends = list(
+                await both(
+                    self._list(datasets, parser.feed),
+                    self._list(zfs.list_snapshots((root,), recursive, creation), parser.feed),
+                )
+            )
         for status, stderr in ends:
+            if unknown(stderr):
+                raise ZfsError(f"ZFS on this machine knows no {zfs.CHANGED_PROPERTY}.", UNKNOWN)
             if root in missing(stderr):
                 raise ZfsError(
                     f"There is no dataset {root} on this machine: 'zfs list' shows those there are.", "missing"
@@ -119,7 +147,9 @@ class LocalSource:
                     f"{root} cannot be listed on this machine: {complaint.reason(problem)}.",
                     complaint.classify(problem),
                 )
-        return parser.finish()
+        if spared:
+            parser.recall(recall.lines)
+        return parser.finish(at=at)
 
     async def query(self, kind: str, names: Sequence[str]) -> list[str]:
         """See `Source`."""
@@ -154,7 +184,7 @@ class LocalSource:
         if self._lock is not None:
             self._lock.release()
 
-    async def _list(self, arguments: tuple[str, ...], parser: InventoryParser) -> tuple[int, str]:
+    async def _list(self, arguments: tuple[str, ...], take: Callable[[str], object]) -> tuple[int, str]:
         process = await self._start(arguments)
         assert process.stdout is not None
         assert process.stderr is not None
@@ -163,7 +193,7 @@ class LocalSource:
         try:
             while chunk := await process.stdout.read(READ_BYTES):
                 for line in lines.feed(chunk):
-                    parser.feed(line)
+                    take(line)
             return await process.wait(), (await stderr).decode("utf-8", "replace")
         except (ValueError, IndexError) as error:
             raise ZfsError(f"zfs list on this machine printed a line that cannot be read: {error}.") from error
@@ -264,11 +294,15 @@ class AgentSource:
         """See `Source`."""
         return self._endpoint.filters
 
-    async def inventory(self, recursive: bool, *, holds: str = "", creation: bool = False) -> Inventory:
+    async def inventory(
+        self, recursive: bool, *, holds: str = "", creation: bool = False, remembered: Remembered | None = None
+    ) -> Inventory:
         """See `Source`."""
         self._control, _ = await self._endpoint.open()
         self._idle.append(self._control)
-        inventory = await self._endpoint.inventory(self._control, recursive, holds=holds, creation=creation)
+        inventory = await self._endpoint.inventory(
+            self._control, recursive, holds=holds, creation=creation, remembered=remembered
+        )
         if "" not in inventory:
             raise no_such_source(self.root, self.host)
         return inventory

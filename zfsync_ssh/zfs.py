@@ -66,10 +66,19 @@ _SNAPSHOT_COLUMNS = ("name", "guid", "createtxg")
 """No more than these: `zfs list` then reads each snapshot's header alone, at twice the speed or better."""
 
 
-def list_datasets(roots: Sequence[str], recursive: bool = True, holds: str = "") -> Tuple[str, ...]:
-    """The filesystems and volumes in the trees of ``roots``, or the roots alone; ``holds`` is one more property."""
+CHANGED_PROPERTY = "snapshots_changed"
+"""When a dataset's snapshots last changed; only OpenZFS 2.2 and later know it. See `zfsync_ssh.recall`."""
+
+
+def list_datasets(
+    roots: Sequence[str], recursive: bool = True, holds: str = "", changes: bool = False
+) -> Tuple[str, ...]:
+    """The filesystems and volumes in the trees of ``roots``, or the roots alone.
+
+    ``holds`` is one more property; with ``changes`` the last one is `CHANGED_PROPERTY`.
+    """
     depth = "-r" if recursive else "-d0"
-    columns = (*DATASET_COLUMNS, holds) if holds else DATASET_COLUMNS
+    columns = (*DATASET_COLUMNS, *([holds] if holds else ()), *([CHANGED_PROPERTY] if changes else ()))
     return ("list", "-Hp", depth, "-t", "filesystem,volume", "-o", ",".join(columns), *roots)
 
 
@@ -78,6 +87,17 @@ def list_snapshots(roots: Sequence[str], recursive: bool = True, creation: bool 
     depth = "-r" if recursive else "-d1"
     columns = (*_SNAPSHOT_COLUMNS, "creation") if creation else _SNAPSHOT_COLUMNS
     return ("list", "-Hp", depth, "-t", "snapshot,bookmark", "-o", ",".join(columns), *roots)
+
+
+def list_bookmarks(roots: Sequence[str], recursive: bool = True) -> Tuple[str, ...]:
+    """The bookmarks in the trees of ``roots``, or of the roots alone."""
+    depth = "-r" if recursive else "-d1"
+    return ("list", "-Hp", depth, "-t", "bookmark", "-o", ",".join(_SNAPSHOT_COLUMNS), *roots)
+
+
+def list_snapshots_of(datasets: Iterable[str]) -> Tuple[str, ...]:
+    """The snapshots of these datasets, and of none below them."""
+    return ("list", "-Hp", "-d1", "-t", "snapshot", "-o", ",".join(_SNAPSHOT_COLUMNS), *datasets)
 
 
 def list_existing(names: Iterable[str]) -> Tuple[str, ...]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.ssh.processes import eventually
 from tests.ssh.site import REPOSITORY, Run, Site, Sshd, zfs_script
-from zfsync_ssh import keys
+from zfsync_ssh import keys, state
 from zfsync_ssh.ssh_lines import fingerprint
 
 Zfsync = Callable[[list[str]], Run]
@@ -66,7 +66,7 @@ class Client:
 @pytest.fixture
 def client(site: Site, zfsync: Zfsync, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setenv(keys.VARIABLE, str(site.directory / "etc"))
-    monkeypatch.setattr("zfsync_ssh.history.state_directory", lambda **_: site.directory / "state")
+    monkeypatch.setenv(state.VARIABLE, str(site.directory / "state"))
     return Client(site, zfsync)
 
 

@@ -204,9 +204,7 @@ def test_a_mark_that_is_left_in_the_way_of_a_swap_stops_it() -> None:
 
 def test_what_waits_in_the_buffer_for_a_place_keeps_it_from_what_lies_below_another_that_would_wait() -> None:
     source = source_of({"": "@r,1", "/a/a": "@x,8", "/a/a/a": "@y,10", "/b/a": "@z,2"})
-    after, _ = renamed(
-        source, target_of({"": "@r,1", "/a": "@z,2", "/a/a": "@w,4", "/b": "@x,8", "/b/a": "@y,10"})
-    )
+    after, _ = renamed(source, target_of({"": "@r,1", "/a": "@z,2", "/a/a": "@w,4", "/b": "@x,8", "/b/a": "@y,10"}))
     assert after["dst.zfsyncbuffer/2F612F612F61"] == zlib.crc32(b"dst/b/a")
     assert after["dst/b"] == zlib.crc32(b"dst/b")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.test_crontab import FAKE
+from zfsync_ssh import state
 from zfsync_ssh.cli import main
 from zfsync_ssh.config_example import example
 
@@ -143,7 +144,7 @@ def test_what_systemctl_refuses_is_told(home: Path, capsys: pytest.CaptureFixtur
 def test_what_cannot_be_run_is_told(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argv: list[str], sentence: str
 ) -> None:
-    monkeypatch.setattr("zfsync_ssh.history.state_directory", lambda *, root, home: home / "state")
+    monkeypatch.setenv(state.VARIABLE, str(home / "state"))
     assert main(["cron", "run", *argv]) == 2
     out, err = capsys.readouterr()
     assert out == ""

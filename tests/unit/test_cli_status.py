@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from zfsync_ssh import state
 from zfsync_ssh.cli import main, status
 from zfsync_ssh.history import DatasetRun, History, Run
 
@@ -33,7 +34,7 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
     path.chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setattr("zfsync_ssh.history.state_directory", lambda **_: tmp_path / "state")
+    monkeypatch.setenv(state.VARIABLE, str(tmp_path / "state"))
     (tmp_path / "state").mkdir()
     return History(tmp_path / "state")
 

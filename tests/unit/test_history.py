@@ -13,7 +13,7 @@ import pytest
 
 from zfsync_ssh import history as module
 from zfsync_ssh.errors import UsageError
-from zfsync_ssh.history import DatasetRun, History, Run, state_directory
+from zfsync_ssh.history import DatasetRun, History, Run
 
 PROGRAM = """
 import sys
@@ -153,11 +153,3 @@ def test_a_place_that_cannot_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"The history of runs, .*history.sqlite, cannot be used: "):
         History(tmp_path / "file").add(run(1))
-
-
-def test_it_lies_where_state_belongs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    assert state_directory(root=True, home=Path("/root")) == Path("/var/lib/zfsync")
-    assert state_directory(root=False, home=Path("/h")) == Path("/h/.local/state/zfsync")
-    monkeypatch.setenv("XDG_STATE_HOME", "/s")
-    assert state_directory(root=False, home=Path("/h")) == Path("/s/zfsync")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -89,9 +88,10 @@ async def _once(job: Job, observe: Observer, reports: list[Report]) -> int:
     from ..cron import Surroundings
     from ..cron import run_job as run_steps
     from ..events import Changed, Notice
-    from ..history import History, state_directory
+    from ..history import History
     from ..joblog import JobLog
     from ..reach import owner
+    from ..state import state_directory
     from ..zfssteps import ZfsSteps
 
     def now() -> datetime:
@@ -108,7 +108,7 @@ async def _once(job: Job, observe: Observer, reports: list[Report]) -> int:
             log(f"{event.target} {event.words}" + (f"; lost: {event.loss}" if event.loss else ""))
         observe(event)
 
-    state = state_directory(root=os.geteuid() == 0, home=Path.home())
+    state = state_directory()
     around = Surroundings(History(state), state, owner(), log, asyncio.sleep)
     reports.append(await run_steps(job, ZfsSteps(job, owner(), watch), around))
     return reports[0].exit_code

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ..events import Observer
+    from ..remembered import Remembered
     from ..transfer import Transfer
 
 PUSH_EXAMPLES = """\
@@ -143,10 +144,19 @@ def _replicate(arguments: argparse.Namespace, source: Location, target: Location
     if not (source.host or target.host) and child_of(source.dataset, target.dataset) is not None:
         raise UsageError(f"{target.dataset} is part of the source {source.dataset} itself: choose another target.")
     here = source_at(way, source, limited=options.rate_limit > 0)
+    if transfer.policy.may_recall and not arguments.list_all:
+        options = replace(options, remembered=(_remembered(source), _remembered(target)))
     return run_job(
         arguments,
         lambda observe: Replication(here, there, replace(options, confirm=_confirm(arguments, observe)), observe).run(),
     )
+
+
+def _remembered(place: Location) -> Remembered:
+    from ..remembered import Remembered
+    from ..state import state_directory
+
+    return Remembered(state_directory() / "remembered", place.shown)
 
 
 def _confirm(arguments: argparse.Namespace, observe: Observer) -> Callable[[Sequence[str]], Awaitable[bool]] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,11 +86,12 @@ def _status(arguments: argparse.Namespace) -> int:
 
 async def _survey(jobs: list[Job], *, look: bool) -> tuple[list[TargetStatus], list[str]]:
     """How these jobs do, and a sentence for each side that could not be asked."""
-    from ..history import History, state_directory
+    from ..history import History
+    from ..state import state_directory
     from ..status import status_of
     from ..survey import survey
 
-    history = History(state_directory(root=os.geteuid() == 0, home=Path.home()))
+    history = History(state_directory())
     found = await asyncio.gather(*(survey(job, history, look=look) for job in jobs))
     targets = [target for seen, _ in found for target in status_of(seen)]
     return targets, [problem for _, told in found for problem in told]
