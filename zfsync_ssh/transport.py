@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import importlib
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -257,6 +258,8 @@ class SshOpener:
         """A new session; `ChannelRefused` when sshd has no more, `ConnectError` when it cannot be reached."""
         async with self._connecting:
             if self._connection is None:
+                # It brings asyncssh, which takes long: in a thread, so that the listing here begins meanwhile.
+                await asyncio.to_thread(importlib.import_module, ".fastpath", __package__)
                 self._connection = await connect(self._options)
         return await self._connection.open_channel(self._command, receives=self._receives)
 
