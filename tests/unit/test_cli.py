@@ -268,7 +268,7 @@ def test_the_help_of_a_command_has_an_example_that_its_parser_takes(
     examples = [line.split("  #")[0].split() for line in lines]
     assert examples
     for words in examples:
-        arguments = cli._parser().parse_args(words[1:])
+        arguments = cli._parser([cli.COMMANDS[command]]).parse_args(words[1:])
         assert parse_location(arguments.target).dataset
 
 

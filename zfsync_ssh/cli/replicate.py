@@ -19,7 +19,7 @@ from .options import (
     someone_to_ask,
     transfer_of,
 )
-from .wiring import EXIT_CODES, Commands, Help, add_target, run_job, way_of
+from .wiring import EXIT_CODES, PUSH_EXAMPLES, Commands, Help, add_target, run_job, way_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -27,15 +27,6 @@ if TYPE_CHECKING:
     from ..events import Observer
     from ..remembered import Remembered
     from ..transfer import Transfer
-
-PUSH_EXAMPLES = """\
-examples:
-  zfsync push tank/data backup:pool/data
-  zfsync push --dry-run tank/data root@backup.example.org:pool/data
-  zfsync push --sudo --identity ~/.ssh/zfsync --channels 8 tank/data zfsync@backup:pool/data
-  zfsync push tank/data usbdisk/data          # to another pool of this machine
-  zfsync push web:tank/data backup:pool/web   # between two others, through this one
-"""
 
 _PULL_EXAMPLES = """\
 examples:

@@ -26,6 +26,15 @@ class Help(argparse.HelpFormatter):
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
+PUSH_EXAMPLES = """\
+examples:
+  zfsync push tank/data backup:pool/data
+  zfsync push --dry-run tank/data root@backup.example.org:pool/data
+  zfsync push --sudo --identity ~/.ssh/zfsync --channels 8 tank/data zfsync@backup:pool/data
+  zfsync push tank/data usbdisk/data          # to another pool of this machine
+  zfsync push web:tank/data backup:pool/web   # between two others, through this one
+"""
+
 EXIT_CODES = """\
 exit codes:
   0    all is well
