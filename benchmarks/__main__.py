@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import cases, large
-from .contestants import BZFS, BZFS_CACHED, PIPE, SYNCOID, WAITING, ZFSYNC
+from .contestants import BZFS, BZFS_CACHED, LISTING_ALL, PIPE, SYNCOID, WAITING, ZFSYNC
 from .rig import Rig, open_rig
 from .rounds import Result, say
 
@@ -36,7 +36,9 @@ def _cases(options: argparse.Namespace) -> dict[str, Callable[[Rig], Iterable[Re
         return tuple(one for one in peers if one.name not in (*SLOW, "bzfs-cached") or size <= options.peers_up_to)
 
     return {
-        "unchanged": lambda rig: (cases.unchanged(rig, n, contestants(n), rounds, few(n)) for n in options.datasets),
+        "unchanged": lambda rig: (
+            cases.unchanged(rig, n, (*contestants(n), LISTING_ALL), rounds, few(n)) for n in options.datasets
+        ),
         "changed": lambda rig: (
             cases.changed(rig, n, (*(c for c in contestants(n) if c != BZFS_CACHED), PIPE), rounds, few(n))
             for n in options.datasets

@@ -35,6 +35,11 @@ def zfsync(job: Job) -> str:
     return f"zfsync push --channels {job.channels} {job.source} receiver:{job.target}"
 
 
+def listing_all(job: Job) -> str:
+    """zfsync that lists what it remembers all the same, as in a first run."""
+    return zfsync(job) + " --list-all"
+
+
 PATH = "$(grep -o 'PYTHONPATH=[^ ]*' $(command -v zfsync) | cut -d= -f2)"
 """Where the lab has put zfsync and what it needs."""
 _WAIT = (
@@ -81,6 +86,7 @@ def limit(job: Job) -> str:
 
 
 ZFSYNC = Contestant("zfsync", zfsync, "zfsync")
+LISTING_ALL = Contestant("listing-all", listing_all, "zfsync, all listed")
 WAITING = Contestant("waiting", waiting, "zfsync without its buffer")
 SYNCOID = Contestant("syncoid", syncoid, "syncoid")
 BZFS = Contestant("bzfs", bzfs, "bzfs")
