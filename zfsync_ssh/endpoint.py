@@ -87,7 +87,7 @@ class Endpoint:
             question = ListQuestion(recursive, holds, creation, recall.changes, tuple(recall.lines))
             return await client.inventory(self.root, self.buffer, question, recall.lines)
 
-        return await recalling(listed, remembered)
+        return await recalling(listed, remembered if recursive else None)
 
     @property
     def lost(self) -> bool:

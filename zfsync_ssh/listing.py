@@ -99,7 +99,7 @@ class InventoryParser:
         rows = self._rows.get(dataset)
         if rows is None:
             self._late.append(line)
-        elif len(values) != self._numbers:
+        elif len(values) != self._numbers and (mark == "@" or len(values) != len(self._columns)):
             raise ValueError("a row of %d columns, not %d" % (len(values) + 1, self._numbers + 1))
         else:
             self._add_snapshot(rows, mark, short, values)

@@ -52,7 +52,7 @@ class Inventory(NamedTuple):
 
     ``holds`` is the property that tells of holds of an earlier run, ``creation`` asks for the times of snapshots,
     ``changes`` for when they last changed. Of datasets whose key (`zfsync_ssh.recall`) is ``known``, they need not be
-    listed.
+    listed; the whole tree is, then.
     """
 
     recursive: bool = True

@@ -280,7 +280,8 @@ class Operations:
         parser = InventoryParser(target.root, target.buffer)
         for line in listed.stdout.splitlines():
             parser.feed(line)
-        partial = [line.split("\t")[0] for line in listed.stdout.splitlines() if line.split("\t")[4] != "-"]
+        rows = [line.split("\t") for line in listed.stdout.splitlines()]
+        partial = [row[0] for row in rows if row[_TOKEN] != "-"]
         for names in zfs.batches(partial):  # one that has a snapshot is whole all the same
             for line in target.zfs(zfs.list_snapshots(names, False)).stdout.splitlines():
                 parser.feed(line)
@@ -351,6 +352,7 @@ _NAMED = {
 }  # fmt: skip
 """What each names; all others a dataset."""
 
+_TOKEN = zfs.DATASET_COLUMNS.index("receive_resume_token")
 _NAMES = {"bookmark": 1, "rename": 1, "park": 1, "aside": 1}
 """How many of the first arguments are names in the tree."""
 

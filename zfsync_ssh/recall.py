@@ -25,10 +25,10 @@ def key_of(guid: str, changed: str, origin: str) -> str:
 
 
 def keys_of(lines: Iterable[str]) -> Dict[str, str]:
-    """The key of each dataset, by name, in lines of `zfs.list_datasets` with ``changes``."""
+    """The key of each dataset, by name, in lines of `list_rest`."""
     guid, origin = zfs.DATASET_COLUMNS.index("guid"), zfs.DATASET_COLUMNS.index("origin")
     rows = (["" if value == "-" else value for value in line.split("\t")] for line in lines)
-    return {row[0]: key_of(row[guid], row[-1], row[origin]) for row in rows}
+    return {row[0]: key_of(row[guid], row[-1], row[origin]) for row in rows if "#" not in row[0]}
 
 
 UNKNOWN = "no-changes"
@@ -40,16 +40,23 @@ def unknown(stderr: str) -> bool:
     return zfs.CHANGED_PROPERTY in stderr and "invalid property" in stderr
 
 
-def what_to_list(
-    lines: Sequence[str], known: Container[str], roots: Sequence[str], recursive: bool
-) -> Tuple[List[Tuple[str, ...]], bool]:
-    """The listings of snapshots and bookmarks that are still needed, and whether they leave out those that are known.
+def list_rest(roots: Sequence[str], holds: str) -> Tuple[str, ...]:
+    """The listing of all but snapshots in the trees of ``roots``; ``holds`` as in `zfs.list_datasets`.
 
-    ``lines`` are of the datasets. When most of them have changed, everything is listed: that takes one command.
+    In one walk: another for the bookmarks would take as long as that for the datasets.
+    """
+    return zfs.list_datasets(roots, True, holds, True, "filesystem,volume,bookmark")
+
+
+def list_changed(
+    lines: Sequence[str], known: Container[str], roots: Sequence[str]
+) -> Tuple[List[Tuple[str, ...]], bool]:
+    """The listings of snapshots that are still needed, and whether they leave out those that are known.
+
+    ``lines`` are those of `list_rest`. When most datasets have changed, all snapshots are listed, by one command.
     """
     keys = keys_of(lines)
     changed = [name for name, key in keys.items() if key not in known]
     if 2 * len(changed) >= len(keys):
-        return [zfs.list_snapshots(roots, recursive)], False
-    few = [zfs.list_snapshots_of(batch) for batch in zfs.batches(changed)]
-    return [zfs.list_bookmarks(roots, recursive), *few], True
+        return [zfs.list_snapshots(roots, kinds="snapshot")], False
+    return [zfs.list_snapshots_of(batch) for batch in zfs.batches(changed)], True

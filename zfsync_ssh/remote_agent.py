@@ -49,7 +49,7 @@ from .messages import (
 )
 from .messages import Lock as LockMessage
 from .process import PIPE_BYTES, Completed, Outputs, enlarge_pipe
-from .recall import UNKNOWN, unknown, what_to_list
+from .recall import UNKNOWN, list_changed, list_rest, unknown
 from .tree import BOUND, Bounds, Tree
 
 if TYPE_CHECKING:
@@ -273,12 +273,13 @@ class Agent:
     def _inventory(self, message: Inventory) -> Listed:
         target, deep = self._tree, message.recursive
         roots, at, spared = target.roots, int(time.time()), False
-        datasets = zfs.list_datasets(roots, deep, message.holds, message.changes)
-        commands = [datasets, zfs.list_snapshots(roots, deep, message.creation)]
         first = Completed(0, "", "")
         if message.known:
-            first = target.zfs(datasets)
-            commands, spared = what_to_list(first.stdout.splitlines(), set(message.known), roots, deep)
+            first = target.zfs(list_rest(roots, message.holds))
+            commands, spared = list_changed(first.stdout.splitlines(), set(message.known), roots)
+        else:
+            datasets = zfs.list_datasets(roots, deep, message.holds, message.changes)
+            commands = [datasets, zfs.list_snapshots(roots, deep, message.creation)]
         listing = self._list(*commands, before=first.stdout)
         stderr = first.stderr + listing.stderr
         if unknown(stderr):

@@ -21,7 +21,7 @@ from .listing import InventoryParser, Lines, listing_problem, missing
 from .lock import Lock, sweep
 from .messages import Data, Operation, Result, Send
 from .operations import Operations
-from .recall import UNKNOWN, unknown, what_to_list
+from .recall import UNKNOWN, list_changed, list_rest, unknown
 from .remembered import Recall, Remembered, recalling
 from .sending import LocalSending, Sending, start, start_sending
 from .throttle import Throttle
@@ -114,23 +114,22 @@ class LocalSource:
         async def listed(recall: Recall) -> Inventory:
             return await self._inventory(recursive, holds, creation, recall)
 
-        return await recalling(listed, remembered)
+        return await recalling(listed, remembered if recursive else None)
 
     async def _inventory(self, recursive: bool, holds: str, creation: bool, recall: Recall) -> Inventory:
         root, at, spared = self.root, int(time.time()), False
         parser = InventoryParser(root, holds=bool(holds), creation=creation, changes=recall.changes)
-        datasets = zfs.list_datasets((root,), recursive, holds, recall.changes)
         if recall.lines:
             lines: list[str] = []
-            ends = [await self._list(datasets, lines.append)]
-            commands, spared = what_to_list(lines, recall.lines, (root,), recursive)
+            ends = [await self._list(list_rest((root,), holds), lines.append)]
             for line in lines:
                 parser.feed(line)
-            ends += await asyncio.gather(*(self._list(command, parser.feed) for command in commands))
+            commands, spared = list_changed(lines, recall.lines, (root,))
+            ends += [await self._list(command, parser.feed) for command in commands]
         else:
             ends = list(
                 await both(
-                    self._list(datasets, parser.feed),
+                    self._list(zfs.list_datasets((root,), recursive, holds, recall.changes), parser.feed),
                     self._list(zfs.list_snapshots((root,), recursive, creation), parser.feed),
                 )
             )

@@ -42,10 +42,11 @@ READER_PROPERTY = "zfsync:reader"
 MAX_ARGUMENT_BYTES = 96 << 10
 """Names on one command line: well below the 128 KiB that every system allows (Linux: MAX_ARG_STRLEN, ARG_MAX)."""
 
+_SNAPSHOT_COLUMNS = ("name", "guid", "createtxg")
+"""No more than these: `zfs list` then reads each snapshot's header alone, at twice the speed or better."""
 DATASET_COLUMNS = (
-    "name",
+    *_SNAPSHOT_COLUMNS,  # first, so that rows of bookmarks begin alike wherever they are listed
     "type",
-    "guid",
     "used",
     "receive_resume_token",
     "origin",
@@ -62,8 +63,6 @@ DATASET_COLUMNS = (
     ASIDE_PROPERTY,
     GONE_PROPERTY,
 )
-_SNAPSHOT_COLUMNS = ("name", "guid", "createtxg")
-"""No more than these: `zfs list` then reads each snapshot's header alone, at twice the speed or better."""
 
 
 CHANGED_PROPERTY = "snapshots_changed"
@@ -71,28 +70,28 @@ CHANGED_PROPERTY = "snapshots_changed"
 
 
 def list_datasets(
-    roots: Sequence[str], recursive: bool = True, holds: str = "", changes: bool = False
+    roots: Sequence[str],
+    recursive: bool = True,
+    holds: str = "",
+    changes: bool = False,
+    kinds: str = "filesystem,volume",
 ) -> Tuple[str, ...]:
-    """The filesystems and volumes in the trees of ``roots``, or the roots alone.
+    """The filesystems and volumes in the trees of ``roots``, or the roots alone; bookmarks too, if ``kinds`` says so.
 
     ``holds`` is one more property; with ``changes`` the last one is `CHANGED_PROPERTY`.
     """
     depth = "-r" if recursive else "-d0"
     columns = (*DATASET_COLUMNS, *([holds] if holds else ()), *([CHANGED_PROPERTY] if changes else ()))
-    return ("list", "-Hp", depth, "-t", "filesystem,volume", "-o", ",".join(columns), *roots)
+    return ("list", "-Hp", depth, "-t", kinds, "-o", ",".join(columns), *roots)
 
 
-def list_snapshots(roots: Sequence[str], recursive: bool = True, creation: bool = False) -> Tuple[str, ...]:
+def list_snapshots(
+    roots: Sequence[str], recursive: bool = True, creation: bool = False, kinds: str = "snapshot,bookmark"
+) -> Tuple[str, ...]:
     """The snapshots and bookmarks in the trees of ``roots``, or of the roots alone; ``creation``: with their times."""
     depth = "-r" if recursive else "-d1"
     columns = (*_SNAPSHOT_COLUMNS, "creation") if creation else _SNAPSHOT_COLUMNS
-    return ("list", "-Hp", depth, "-t", "snapshot,bookmark", "-o", ",".join(columns), *roots)
-
-
-def list_bookmarks(roots: Sequence[str], recursive: bool = True) -> Tuple[str, ...]:
-    """The bookmarks in the trees of ``roots``, or of the roots alone."""
-    depth = "-r" if recursive else "-d1"
-    return ("list", "-Hp", depth, "-t", "bookmark", "-o", ",".join(_SNAPSHOT_COLUMNS), *roots)
+    return ("list", "-Hp", depth, "-t", kinds, "-o", ",".join(columns), *roots)
 
 
 def list_snapshots_of(datasets: Iterable[str]) -> Tuple[str, ...]:

@@ -42,7 +42,7 @@ AGENT: tuple[Message, ...] = (
     Results((Result(False, "busy", "it is", "p/t"),)), Output(b"x"), Beat(1), Result(True), Result(False, "cut"), Bye(),
     Failure("protocol", "no"),
 )  # fmt: skip
-DATASET = "p/a\tfilesystem\t7\t100\t-\t-\toff\tlz4\t-\t-\t-\t50\t99\t-\t-\t-\t-\t-\n"
+DATASET = "p/a\t7\t3\tfilesystem\t100\t-\t-\toff\tlz4\t-\t-\t-\t50\t99\t-\t-\t-\t-\t-\n"
 LISTING = DATASET + DATASET.replace("p/a", "p/a/b c:d") + "p/a@1\t11\t5\np/a/b c:d@1\t12\t5\np/a#1\t11\t5\n"
 REFUSALS = (
     "cannot receive incremental stream: most recent snapshot of p/a does not\nmatch incremental source",

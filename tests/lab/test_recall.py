@@ -54,7 +54,7 @@ def kinds(commands: list[str]) -> list[str]:
 
 
 def test_when_nothing_has_changed_no_snapshots_are_listed(settled: World) -> None:
-    assert listings(settled) == (["filesystem,volume", "bookmark"], ["filesystem,volume", "bookmark"])
+    assert listings(settled) == (["filesystem,volume,bookmark"], ["filesystem,volume,bookmark"])
     settled.assert_equal()
 
 

@@ -107,7 +107,7 @@ def listing(datasets: int, snapshots: int, *, recursive: bool) -> Iterator[str]:
     numbers = random.Random(1)
     for number in range(datasets):
         name = f"tank/data/{number}" if number else "tank/data"
-        yield "\t".join((name, "filesystem", str(numbers.getrandbits(64)), *["-"] * (len(DATASET_COLUMNS) - 3)))
+        yield "\t".join((name, str(numbers.getrandbits(64)), "9", "filesystem", *["-"] * (len(DATASET_COLUMNS) - 4)))
         own = "" if recursive else f"{number:04}"
         for index in range(snapshots):
             guid, txg = numbers.getrandbits(64), 1_000_000 + index * 100 + number

@@ -141,7 +141,7 @@ def lines(*rows: str) -> bytes:
 
 
 def row(name: str, guid: str = "7") -> str:
-    return f"{name}\tfilesystem\t{guid}\t100\t-\t-\toff\tlz4\t-\t-\t-\t50\t99\t-\t-\t-\t-\t-"
+    return f"{name}\t{guid}\t3\tfilesystem\t100\t-\t-\toff\tlz4\t-\t-\t-\t50\t99\t-\t-\t-\t-\t-"
 
 
 async def client(reply: Reply = answer, **more: bytes) -> AgentClient:

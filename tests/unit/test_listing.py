@@ -14,7 +14,7 @@ from zfsync_ssh.dataset import Bookmark, Dataset, Inventory, Snapshot
 from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_numbers
 
 # As OpenZFS 2.3 prints them.
-DATASET_ROW = "p/a/b\tfilesystem\t14133053774265923717\t26274816\t-\t-\toff\ton\t-\t-\t-\t4096\t99\t-\t-\tLec\t-\t-"
+DATASET_ROW = "p/a/b\t14133053774265923717\t21\tfilesystem\t26274816\t-\t-\toff\ton\t-\t-\t-\t4096\t99\t-\t-\tLec\t-\t-"
 SNAPSHOT_ROW = "p/a/b@1\t8370277833477533805\t190"
 BOOKMARK_ROW = "p/a/b#bm\t8370277833477533805\t190"
 
@@ -37,7 +37,7 @@ def row(
     gone: str = "-",
 ) -> str:
     """One row of `list_datasets`."""
-    values = (kind, "7", "100", token, origin, encryption, compression, placeholder, "-", path)
+    values = ("7", "3", kind, "100", token, origin, encryption, compression, placeholder, "-", path)
     return "\t".join((name, *values, written, "99", root, key, stream, aside, gone))
 
 
@@ -80,7 +80,7 @@ def test_the_property_that_tells_of_holds_may_follow_and_nothing_else() -> None:
     parser = InventoryParser("p/a", holds=True)
     parser.feed(row("p/a") + "\tzfsync:b:p/t:1")
     assert parser.finish().datasets[""].holds == "zfsync:b:p/t:1"
-    with pytest.raises(ValueError, match="a row of 18 columns, not 19"):
+    with pytest.raises(ValueError, match="a row of 19 columns, not 20"):
         parser.feed(row("p/a"))
 
 

@@ -12,7 +12,7 @@ from zfsync_ssh import remembered
 from zfsync_ssh.dataset import Inventory
 from zfsync_ssh.errors import ZfsError
 from zfsync_ssh.listing import InventoryParser
-from zfsync_ssh.recall import UNKNOWN, key_of, unknown, what_to_list
+from zfsync_ssh.recall import UNKNOWN, key_of, list_changed, list_rest, unknown
 from zfsync_ssh.remembered import MAX_AGE_SECONDS, UNUSED_SECONDS, Recall, Remembered, recalling
 from zfsync_ssh.zfs import CHANGED_PROPERTY, DATASET_COLUMNS
 
@@ -21,7 +21,7 @@ AT = 1_000_000
 
 def line(name: str, guid: int, changed: object, origin: str = "-") -> str:
     """A dataset as `zfs list` prints it."""
-    values = {"name": name, "type": "filesystem", "guid": str(guid), "origin": origin}
+    values = {"name": name, "type": "filesystem", "guid": str(guid), "createtxg": "1", "origin": origin}
     return "\t".join([*(values.get(column, "-") for column in DATASET_COLUMNS), str(changed)])
 
 
@@ -178,23 +178,32 @@ def test_no_more_is_remembered_than_can_be_said(tmp_path: Path, monkeypatch: pyt
 # ---- what is left to list --------------------------------------------------------------------------------------------
 
 
-def test_bookmarks_are_always_listed_and_snapshots_of_what_has_changed() -> None:
-    lines = [line(f"src/{name}", ord(name), 5) for name in "abc"]
+def test_of_those_that_have_changed_alone_snapshots_are_listed() -> None:
+    lines = [line(f"src/{name}", ord(name), 5) for name in "abc"] + ["src/a#mark\t7\t8"]
     known = {key_of(str(ord(name)), "5", "") for name in "abc"}
-    (bookmarks,), spared = what_to_list(lines, known, ("src",), True)
-    assert spared
-    assert bookmarks[:5] == ("list", "-Hp", "-r", "-t", "bookmark")
-    (_, snapshots), spared = what_to_list(lines, known - {key_of(str(ord("b")), "5", "")}, ("src",), True)
+    assert list_changed(lines, known, ("src",)) == ([], True)
+    (snapshots,), spared = list_changed(lines, known - {key_of(str(ord("b")), "5", "")}, ("src",))
     assert spared
     assert snapshots == ("list", "-Hp", "-d1", "-t", "snapshot", "-o", "name,guid,createtxg", "src/b")
 
 
 def test_where_most_have_changed_all_is_listed_by_one_command() -> None:
     lines = [line(f"src/{name}", ord(name), 5) for name in "ab"]
-    commands, spared = what_to_list(lines, {key_of(str(ord("a")), "5", "")}, ("src",), False)
+    (command,), spared = list_changed(lines, {key_of(str(ord("a")), "5", "")}, ("src", "buffer"))
     assert not spared
-    assert [command[:5] for command in commands] == [("list", "-Hp", "-d1", "-t", "snapshot,bookmark")]
-    assert what_to_list([], {"1:2:3"}, ("src",), True)[1] is False
+    assert command == ("list", "-Hp", "-r", "-t", "snapshot", "-o", "name,guid,createtxg", "src", "buffer")
+    assert list_changed([], {"1:2:3"}, ("src",))[1] is False
+
+
+def test_all_else_is_listed_by_one_command_whose_rows_of_bookmarks_are_read() -> None:
+    command = list_rest(("src",), "")
+    columns = command[command.index("-o") + 1].split(",")
+    assert columns == [*DATASET_COLUMNS, CHANGED_PROPERTY]
+    mark = "\t".join(["src/a#mark", "7", "70", *("-" for _ in columns[3:])])
+    (bookmark,) = inventory(A, mark).datasets["/a"].bookmarks
+    assert bookmark == ("mark", 7, 70)
+    with pytest.raises(ValueError, match="a row of 4 columns"):
+        inventory(A, "src/a#mark\t7\t70\t-")
 
 
 def test_the_complaint_of_an_older_zfs_is_known() -> None:

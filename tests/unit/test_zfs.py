@@ -17,7 +17,7 @@ from zfsync_ssh.errors import UsageError
 from zfsync_ssh.zfs import MAX_ARGUMENT_BYTES, Reception, Stream, batches
 
 COLUMNS = (
-    "name,type,guid,used,receive_resume_token,origin,encryption,compression,"
+    "name,guid,createtxg,type,used,receive_resume_token,origin,encryption,compression,"
     "zfsync:placeholder,zfsync:exclude,zfsync:path,"
     "written,available,encryptionroot,keystatus,zfsync:stream,zfsync:aside,zfsync:gone"
 )
