@@ -116,6 +116,11 @@ class Lab:
             input=wrapper,
         )
 
+    def separate(self, apart: bool) -> None:
+        """Drop all packets between the machines, or let them through again; each still answers the lab."""
+        for name in self._run.machines():
+            Network.of(self._run).separate(self._run.config(name).index, apart)
+
     def build(self, say: Callable[[str], None] = _say_nothing) -> None:
         """Make what the backend needs, and is not in the cache."""
         for stage in (*self._backend.stages(), self._backend.pydeps(CHECKOUT)):

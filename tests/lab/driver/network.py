@@ -69,6 +69,12 @@ class Network:
             self._link("set", plug, "up")
         self._link("set", name, "up")
 
+    def separate(self, index: int, apart: bool) -> None:
+        """Drop, or let through again, every packet between this machine and others that are apart; none is told."""
+        plug = f"port{index}"
+        name = plug if self._has(plug) else self.interface(index)
+        self._link("set", "dev", name, "type", "bridge_slave", "isolated", "on" if apart else "off")
+
     def remove_port(self, index: int) -> None:
         if self.path.exists() and self._has(self.interface(index)):
             self._link("del", self.interface(index))
