@@ -53,18 +53,17 @@ class Opened:
             self._before = file.read()
         state: dict[str, Any] = marshal.loads(self._before)
         self._state = state
-        self._names = {name: [one[0] for one in dataset["snapshots"]] for name, dataset in state["datasets"].items()}
         return state
 
     def __exit__(self, kind: object, *_: object) -> None:
-        for name, dataset in self._state["datasets"].items():
-            if [one[0] for one in dataset["snapshots"]] != self._names.get(name, []):
-                dataset["changed"] = int(time.time()) - self._state.get("ago", 3600)
         # Version 2 knows no references: the same state is the same bytes.
-        after = marshal.dumps(self._state, 2)
-        if kind is None and after != self._before:
+        if kind is None and marshal.dumps(self._state, 2) != self._before:
+            before = marshal.loads(self._before)["datasets"]
+            for name, dataset in self._state["datasets"].items():
+                if dataset["snapshots"] != before.get(name, {"snapshots": []})["snapshots"]:
+                    dataset["changed"] = int(time.time()) - 3600  # or it would not be remembered
             with open(self._path + ".new", "wb") as file:
-                file.write(after)
+                file.write(marshal.dumps(self._state, 2))
             os.replace(self._path + ".new", self._path)
         self._lock.close()
 

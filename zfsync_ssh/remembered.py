@@ -46,7 +46,9 @@ class Remembered:
         self._entries: dict[str, tuple[int, str]] = {}
         """By version: when they were listed, and the lines."""
         self._changed = False
-        for head, text in _blocks(_read(self._path)):
+        self._learned: Inventory | None = None
+        for block in filter(None, _read(self._path).split("\0")):
+            head, _, text = block.partition("\n")
             version, _, listed = head.rpartition(" ")
             if 0 <= now() - int(listed) < MAX_AGE_SECONDS:
                 self._entries[version] = int(listed), text
@@ -59,7 +61,10 @@ class Remembered:
         return Recall(True, {version: text for version, (_, text) in self._entries.items()})
 
     def learn(self, inventory: Inventory) -> None:
-        """Remember what was listed."""
+        """Remember what was listed, once there is time for it: see `save`."""
+        self._learned = inventory
+
+    def _take_in(self, inventory: Inventory) -> None:
         now, entries = int(self._now()), {}
         for dataset in (*inventory.datasets.values(), *inventory.buffered.values()):
             if _settled(dataset, inventory.at):
@@ -74,6 +79,7 @@ class Remembered:
 
     def forget(self) -> None:
         """Something went wrong that a listing from memory could have to do with: remember nothing."""
+        self._learned = None
         self._set({})
 
     def _set(self, entries: dict[str, tuple[int, str]]) -> None:
@@ -82,10 +88,13 @@ class Remembered:
 
     def save(self) -> None:
         """Write down what was learned, and throw away what nobody asks for any more."""
+        if self._learned is not None:
+            self._take_in(self._learned)
+            self._learned = None
         with contextlib.suppress(OSError):
             if self._changed:
                 blocks = (f"{version} {listed}\n{text}" for version, (listed, text) in self._entries.items())
-                _write(self._path, "\n".join(blocks).encode())
+                _write(self._path, "\0".join(blocks).encode())
                 self._changed = False
             elif self._entries:
                 os.utime(self._path)
@@ -123,12 +132,6 @@ def _read(path: Path) -> str:
     except OSError:
         return ""
     return body.decode() if head == _HEAD + b"%08x" % zlib.crc32(body) else ""
-
-
-def _blocks(text: str) -> list[tuple[str, str]]:
-    """The first line of each block, and the rest of it."""
-    blocks = (block.partition("\n") for block in text.split("\n\n") if block)
-    return [(head, f"{rest}\n" if rest and not rest.endswith("\n") else rest) for head, _, rest in blocks]
 
 
 def _write(path: Path, body: bytes) -> None:

@@ -61,6 +61,7 @@ def test_what_may_have_changed_once_more_in_its_second_or_is_not_told_is_not_rem
 ) -> None:
     memory = made(tmp_path)
     memory.learn(inventory(line("src/a", 1, changed), *SNAPSHOTS))
+    memory.save()
     assert memory.recall.lines == {}
 
 
@@ -70,6 +71,7 @@ def test_what_may_have_changed_once_more_in_its_second_or_is_not_told_is_not_rem
 def test_another_dataset_another_time_and_another_origin_are_not_taken_for_it(tmp_path: Path, other: str) -> None:
     memory = made(tmp_path)
     memory.learn(inventory(A, *SNAPSHOTS))
+    memory.save()
     assert inventory(other, recall=memory.recall).datasets["/a"].snapshots == ()
 
 
@@ -172,6 +174,7 @@ def test_no_more_is_remembered_than_can_be_said(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(remembered, "MAX_RECALLED", 1)
     memory = made(tmp_path)
     memory.learn(inventory(A, B))
+    memory.save()
     assert len(memory.recall.lines) == 1
 
 

@@ -82,10 +82,10 @@ def add_attended(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan-out", type=Path, metavar="FILE", help="write the plan to FILE; goes well with --dry-run"
     )
-    parser.add_argument(
-        "--list-all", action="store_true", help="list all snapshots, of datasets too that ZFS says have not changed"
-    )
     parser.add_argument("--plan-in", type=Path, metavar="FILE", help="go on only if the plan still is the one in FILE")
+    parser.add_argument(
+        "--list-all", action="store_true", help="list all snapshots, also of datasets that ZFS says have not changed"
+    )
 
 
 def add_choosing(parser: argparse.ArgumentParser) -> None:
