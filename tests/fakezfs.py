@@ -61,7 +61,8 @@ class Opened:
             before = marshal.loads(self._before)["datasets"]
             for name, dataset in self._state["datasets"].items():
                 if dataset["snapshots"] != before.get(name, {"snapshots": []})["snapshots"]:
-                    dataset["changed"] = int(time.time()) - 3600  # or it would not be remembered
+                    # Long ago, or it would not be remembered; and each in a second of its own.
+                    dataset["changed"] = max(int(time.time()) - 3600, dataset["changed"] + 1)
             with open(self._path + ".new", "wb") as file:
                 file.write(marshal.dumps(self._state, 2))
             os.replace(self._path + ".new", self._path)
