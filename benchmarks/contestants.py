@@ -42,19 +42,16 @@ def listing_all(job: Job) -> str:
 
 PATH = "$(grep -o 'PYTHONPATH=[^ ]*' $(command -v zfsync) | cut -d= -f2)"
 """Where the lab has put zfsync and what it needs."""
-_WAIT = (
-    "from zfsync_ssh import dispatch; from zfsync_ssh.dataset import parent_of; "
-    "ready = dispatch.Dispatch._ready; "
-    "dispatch.Dispatch._ready = lambda self, item: ready(self, item) and ("
-    "parent_of(item.child) in self.present or parent_of(item.child) not in self._pending); "
-    "from zfsync_ssh.cli import main; raise SystemExit(main())"
-)
 
 
 def waiting(job: Job) -> str:
-    """zfsync, changed so that a child waits until its parent has arrived, instead of going to the buffer."""
-    words = zfsync(job).partition(" ")[2]
-    return f'PYTHONPATH={PATH} python3 -c "{_WAIT}" {words}'
+    """zfsync whose children always wait until their parents have arrived, instead of in the buffer."""
+    return zfsync(job) + " --buffer-behind 1000T"
+
+
+def buffering(job: Job) -> str:
+    """zfsync whose children never wait for their parents."""
+    return zfsync(job) + " --buffer-behind 0"
 
 
 def syncoid(job: Job) -> str:
@@ -88,6 +85,7 @@ def limit(job: Job) -> str:
 ZFSYNC = Contestant("zfsync", zfsync, "zfsync")
 LISTING_ALL = Contestant("listing-all", listing_all, "zfsync, all listed")
 WAITING = Contestant("waiting", waiting, "zfsync without its buffer")
+BUFFERING = Contestant("buffering", buffering, "zfsync, all through the buffer")
 SYNCOID = Contestant("syncoid", syncoid, "syncoid")
 BZFS = Contestant("bzfs", bzfs, "bzfs")
 BZFS_CACHED = Contestant("bzfs-cached", bzfs_cached, "bzfs, warm cache")

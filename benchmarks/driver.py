@@ -16,17 +16,15 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from zfsync_ssh import driver, libzfs, zfs
-from zfsync_ssh.process import Receiver, enlarge_pipe
+from zfsync_ssh import driver, libzfs, lzc, zfs
+from zfsync_ssh.process import PIPE_BYTES, Outputs, Receiver
 
 TAG = "zfsync-benchmark"
-PIPE_BYTES = 1 << 20
 PROCESS_ROUNDS = 15  # of what takes but one process
 
 Step = Callable[[driver.Driver], object]
@@ -162,8 +160,10 @@ def compile_only(source: str) -> None:
 # ---- one small stream ------------------------------------------------------------------------------------------------
 
 
-def measure_streams(root: str, lib: libzfs.LibDriver) -> None:
+def measure_streams(root: str) -> None:
     """Send and receive of one small filesystem."""
+    library = lzc.load(("zfs",))
+    assert library is not None  # the binding has found it
     source = f"{root}/source"
     sh("zfs", "create", source)
     for name in "12":
@@ -178,14 +178,12 @@ def measure_streams(root: str, lib: libzfs.LibDriver) -> None:
     times: dict[tuple[str, str, str], list[float]] = {}
     for number in range(PROCESS_ROUNDS):
         for kind in ("cli", "lib"):
-            target = f"{root}/target-{kind}{number}"
+            target, one = f"{root}/target-{kind}{number}", library if kind == "lib" else None
             for title, step in steps.items():
-                with tempfile.TemporaryFile() as file:
-                    send = lib.send if kind == "lib" else send_by_command
-                    times.setdefault((title, kind, "send"), []).append(milliseconds(send, step, file.fileno()))
-                    file.seek(0)
-                    streams[title] = file.read()
-                taken = milliseconds(receive, kind, lib, f"{target}@{step.to}", streams[title])
+                begun = time.perf_counter()
+                streams[title] = send(one, step)
+                times.setdefault((title, kind, "send"), []).append(1000 * (time.perf_counter() - begun))
+                taken = milliseconds(receive, one, f"{target}@{step.to}", streams[title])
                 times.setdefault((title, kind, "receive"), []).append(taken)
             sh("zfs", "destroy", "-r", target)
     for title, stream in streams.items():
@@ -193,32 +191,25 @@ def measure_streams(root: str, lib: libzfs.LibDriver) -> None:
         row(title, len(stream), *cells)
 
 
-def send_by_command(step: zfs.Stream, fd: int) -> None:
-    """The same as `LibDriver.send`."""
-    subprocess.run(("zfs", *zfs.send(step)), check=True, stdout=fd)
+def send(library: lzc.Library | None, step: zfs.Stream) -> bytes:
+    """The stream, as an agent reads it."""
+    sending = lzc.LibraryOutput(library, step) if library else Outputs([("zfs", *zfs.send(step))], PIPE_BYTES)
+    with sending:
+        return b"".join(sending)
 
 
-def receive(kind: str, lib: libzfs.LibDriver, snapshot: str, stream: bytes) -> object:
-    """As the agent does, out of a pipe, with the properties of a root."""
+def receive(library: lzc.Library | None, snapshot: str, stream: bytes) -> str:
+    """As the agent does, with the properties of a root; what went wrong."""
     target, _, name = snapshot.partition("@")
-    first = name == "1"
-    if kind == "cli":
-        argv = ("zfs", *zfs.receive(target, zfs.Reception((("readonly", "on"),) if first else ())))
-        with Receiver(argv, PIPE_BYTES) as receiver:
-            receiver.write(stream)
-            done = receiver.finish()
-        return done.stderr
-    properties: dict[str, str | int | None] = dict.fromkeys(("mountpoint", "canmount", "sharenfs", "sharesmb"))
-    if first:
-        properties["readonly"] = 1
-    reader, writer = os.pipe()
-    enlarge_pipe(writer, PIPE_BYTES)
-    os.write(writer, stream)  # it fits into the pipe
-    os.close(writer)
-    try:
-        return lib.receive(snapshot, reader, properties)
-    finally:
-        os.close(reader)
+    how = zfs.Reception((("readonly", "on"),) if name == "1" else ())
+    receiver = Receiver(("zfs", *zfs.receive(target, how)), PIPE_BYTES)
+    if library is not None:
+        head = lzc.receives(stream, how)
+        assert head is not None  # it is a plain stream
+        receiver = lzc.LibraryReceiver(library, target, stream, head, how)
+    with receiver:
+        receiver.write(stream)
+        return receiver.finish().stderr
 
 
 def main() -> None:
@@ -238,7 +229,7 @@ def main() -> None:
     try:
         measure_operations(root, options.names, options.rounds, cli, lib)
         measure_starts(options.pool)
-        measure_streams(root, lib)
+        measure_streams(root)
     finally:
         subprocess.run(["zfs", "destroy", "-r", root], check=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .dataset import Host
 from .delegation import USE_OF, Use, delegated, grant, permissions
+from .errors import ZfsError
 from .item import Item
 from .messages import Listed, Operation, Result
 
@@ -38,6 +39,13 @@ def why_not(operation: Operation, result: Result, root: str) -> str:
 def to_grant(code: str, dataset: str, *uses: Use) -> str:
     """How what ``uses`` need can be granted; empty when it was refused for another reason."""
     return f"'{grant('USER', dataset, permissions(uses))}' grants it" if code == "permission" else ""
+
+
+def check_prepared(operation: Operation, result: Result, host: Host, root: str) -> None:
+    """`ZfsError` when ``operation``, without which nothing can be received into the target ``root``, was refused."""
+    if not result.ok:
+        what = f"{host} cannot prepare the dataset {result.name}: {result.message}"
+        raise ZfsError(f"{what}{advice(result.code, delegated(root), USE_OF[operation.verb], Use.MOVE)}.", result.code)
 
 
 def receive_failure(host: Host, item: Item, place: str, result: Result) -> str:

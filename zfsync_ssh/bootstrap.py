@@ -36,6 +36,8 @@ MODULES = (
     "process",
     "filters",
     "lock",
+    "head",
+    "lzc",
     "libzfs",
     "driver",
     "tree",

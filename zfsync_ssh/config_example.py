@@ -50,6 +50,7 @@ channels = 4
 #exclude-property = ["quota"]
 #inherit-encryption-root = true
 #buffer = "pool/web.zfsyncbuffer"
+#buffer-behind = "64M"                  # what is below a larger new dataset does not wait for it
 
 # The way there. Without these, ssh's own configuration counts, and the key that 'zfsync key setup' made for the job.
 #identity = "~/.ssh/zfsync_web"

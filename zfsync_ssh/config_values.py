@@ -18,7 +18,7 @@ from .retention import Keep, parse_keep
 from .schedule import Schedule, parse_schedule
 from .selection import Selection
 from .throttle import parse_rate
-from .units import parse_span
+from .units import parse_bytes, parse_span
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -171,6 +171,11 @@ def as_limit(value: object) -> timedelta:
 def as_rate(value: object) -> int:
     """Bytes per second, such as ``50M``."""
     return parse_rate(str(value) if isinstance(value, int) else as_text(value))
+
+
+def as_bytes(value: object) -> int:
+    """A number of bytes, such as ``8M``."""
+    return parse_bytes(str(value) if isinstance(value, int) else as_text(value))
 
 
 def as_keep(at_least: int, *, takes: bool) -> Callable[[object], Keep]:

@@ -9,17 +9,14 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-import os
 from typing import Callable, Collection, Dict, Iterable, Iterator, List, Optional, Protocol, Sequence, Set, Tuple
 
 from . import complaint, libzfs, zfs
 from .blame import Failed, Refusal, all_undone, by_pool, dataset_of, lineage, narrow, trees
 from .errors import ZfsError
 from .listing import parse_numbers
+from .lzc import wanted
 from .process import Completed, run, run_all
-
-VARIABLE = "ZFSYNC_LIBZFS"
-"""The environment variable that, being ``off``, forces the `zfs` command."""
 
 AT_ONCE = 8
 """Commands that run at the same time. Each waits for a transaction group, which they then share."""
@@ -60,11 +57,9 @@ class Driver(Protocol):
 
 
 def choose(command: Sequence[str]) -> Driver:
-    """The driver to use where ``command`` runs zfs: the library can do no more than this process may (no sudo)."""
+    """The driver to use where ``command`` runs zfs."""
     cli = CliDriver(command)
-    if tuple(command) != ("zfs",) or os.environ.get(VARIABLE) == "off":
-        return cli
-    binding = libzfs.load()
+    binding = libzfs.load() if wanted(command) else None
     return cli if binding is None else libzfs.LibDriver(binding, cli.other_bookmarks)
 
 

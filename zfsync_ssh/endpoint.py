@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from . import lzc
 from .agent import AgentClient
 from .channel import Channel, ChannelRefused
 from .dataset import Host, Inventory
@@ -48,6 +49,8 @@ class Endpoint:
         self._clients: list[AgentClient] = []
         self.filters: Sequence[str] = ()
         """Those of `zfsync_ssh.filters` that are there, as the agents say."""
+        self.by_library = False
+        """Streams of one snapshot need no process there, it may be supposed."""
 
     def __str__(self) -> str:
         return self.host.at(self.root)
@@ -58,6 +61,7 @@ class Endpoint:
         self._clients.append(client)
         hello = await client.start(self.root, self.buffer, self._command)
         self.filters = hello.filters
+        self.by_library = hello.system == lzc.SYSTEM and lzc.wanted(self._command)
         return client, hello
 
     async def open_many(self, count: int) -> list[AgentClient]:

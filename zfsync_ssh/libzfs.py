@@ -1,4 +1,4 @@
-"""The small operations of `zfsync_ssh.driver` through libzfs_core, without a process; and one-step send and receive.
+"""The small operations of `zfsync_ssh.driver` through libzfs_core, without a process.
 
 The binding is OpenZFS's own (``python3-pyzfs`` on Debian and Ubuntu). PyPI's `pyzfs` of 2015 has the same import name,
 is older than what a kernel of today wants, and crashes: `load` refuses it. It is imported when a driver is chosen and
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Callable, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Collection, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from .blame import Failed, Refusal, all_undone, by_pool, narrow
 from .complaint import classify
@@ -25,7 +25,6 @@ from .zfs import check_bookmarks, check_snapshots
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from .zfs import Stream
 
 DEVICE = "/dev/zfs"
 
@@ -152,31 +151,6 @@ class LibDriver:
         """See `Driver`. The library knows nothing of mounts, and so needs no ``kind``."""
         return _one(old, lambda name: self._lzc.lzc_rename(name, new.encode()))
 
-    def send(self, stream: Stream, fd: int) -> Optional[Failed]:
-        """Write the stream of one step to ``fd``: none of the snapshots between base and end, and no token."""
-        base = (stream.dataset * (stream.base[0] in "@#") + stream.base).encode() if stream.base else None
-        flags = ["raw"] if stream.raw else [_FLAGS[flag] for flag in stream.flags]
-        name = "%s@%s" % (stream.dataset, stream.to)
-        return _one(name, lambda snapshot: self._lzc.lzc_send(snapshot, base, fd, flags))
-
-    def receive(
-        self, snapshot: str, fd: int, properties: Dict[str, Union[str, int, None]], raw: bool = False
-    ) -> Optional[Failed]:
-        """Receive one step from ``fd``, resumable, mounting nothing; ``snapshot`` is the full name it is to have.
-
-        ``properties`` are those of `zfs receive` -o, and with None those of -x. Native ones have the kernel's numbers
-        (``{"readonly": 1}``): `lzc_receive_resumable` alone could set them as received ones only.
-        """
-        values = {
-            key.encode(): value.encode() if isinstance(value, str) else value for key, value in properties.items()
-        }
-
-        def call(name: bytes) -> None:
-            _, header = self._lzc.receive_header(fd)
-            self._lzc.lzc_receive_with_cmdprops(name, fd, header, resumable=True, raw=raw, cmdprops=values)
-
-        return _one(snapshot, call)
-
     def _each(
         self, names: Sequence[str], call: Callable[[List[bytes]], object], fine: Collection[str] = ()
     ) -> List[Failed]:
@@ -186,10 +160,6 @@ class LibDriver:
             return (_refusal(batch, call) for batch in tried)
 
         return narrow(by_pool(names), attempt, fine)
-
-
-_FLAGS = {"L": "large_blocks", "e": "embedded_data", "c": "compress"}
-"""What the library calls those of `zfsync_ssh.zfs.STREAM_FLAGS`."""
 
 
 def _one(name: str, call: Callable[[bytes], object]) -> Optional[Failed]:

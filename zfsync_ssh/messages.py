@@ -195,7 +195,7 @@ class Close(NamedTuple):
 class Hello(NamedTuple):
     """Who answers: the versions of the protocol, of zfsync and of Python, the host's name and the agent's process.
 
-    ``filters`` are those of `zfsync_ssh.filters` whose programs are there.
+    ``filters`` are those of `zfsync_ssh.filters` whose programs are there; ``system`` is what `uname` calls its kernel.
     """
 
     protocol: int
@@ -204,6 +204,7 @@ class Hello(NamedTuple):
     host: str
     pid: int
     filters: Tuple[str, ...] = ()
+    system: str = ""
 
 
 class Output(NamedTuple):

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .advice import advice
+from .advice import check_prepared
 from .aftermath import Aftermath
 from .agent import AgentClient
 from .compression import NONE, agreed_filter
 from .concurrency import both
 from .dataset import Inventory, parent_of
-from .delegation import USE_OF, Use, delegated
 from .dispatch import Dispatch
 from .endpoint import Endpoint
 from .errors import AgentError, UsageError, ZfsError
@@ -22,7 +21,7 @@ from .item import Item
 from .keeping import Holds
 from .ledger import Ledger
 from .messages import Operation
-from .plan import Plan, place_for
+from .plan import Plan
 from .planfile import check_record, record
 from .policy import DEFAULT, Policy
 from .preparation import Confirm, Preparation, Prepared
@@ -163,11 +162,11 @@ class Replication:
         )
         if (plan.work or plan.buffer_left or plan.leftovers or made.changes) and not options.dry_run:
             present = {child for child, dataset in made.target.datasets.items() if dataset.complete}
-            await self._prepare(control, plan, made.target, present)
+            await self._prepare(control, plan, present)
             dispatch = Dispatch(plan.work, present, policy)
             self._ledger.expect(plan.work)
             if plan.work:
-                await self._workers().run(control, dispatch, options.channels)
+                await self._workers(made.target.buffer is not None).run(control, dispatch, options.channels)
             await aftermath.clean_buffer(control, plan, dispatch)
         await aftermath.finish(control, made)
         self._refused = made.refused or aftermath.refused
@@ -211,7 +210,7 @@ class Replication:
         if self._options.write_plan is not None:
             self._options.write_plan(self._record(made))
 
-    def _workers(self) -> Workers:
+    def _workers(self, buffer_there: bool) -> Workers:
         limit = self._options.rate_limit
         return Workers(
             self._source,
@@ -219,6 +218,7 @@ class Replication:
             policy=self._options.policy,
             throttle=Throttle(limit) if limit else None,
             stall_timeout=self._options.stall_timeout,
+            buffer_there=buffer_there,
             ledger=self._ledger,
             observe=self._observe,
         )
@@ -241,8 +241,8 @@ class Replication:
             else:
                 self._ledger.finish(item, Status.UP_TO_DATE)
 
-    async def _prepare(self, control: AgentClient, plan: Plan, target: Inventory, present: set[str]) -> None:
-        """Make what the streams will need: the root's ancestors, placeholders that can be made now, the buffer.
+    async def _prepare(self, control: AgentClient, plan: Plan, present: set[str]) -> None:
+        """Make what the streams will need: the root's ancestors, and placeholders that can be made now.
 
         ``present`` is the children in their own places; the placeholders made now are added to it.
         """
@@ -251,16 +251,9 @@ class Replication:
             if parent_of(child) is None or parent_of(child) in present:
                 present.add(child)
                 operations.append(Operation("placeholder", self._target.root + child))
-        places = [place_for(item, self._target.buffer, present) for item in plan.work]
-        if target.buffer is None and any(place.startswith(self._target.buffer + "/") for place in places):
-            operations.append(Operation("buffer", self._target.buffer))
         operations += [Operation("drop", name) for name in plan.leftovers]
         for operation, result in zip(operations, await control.apply(operations), strict=True):
-            if not result.ok:
-                what = f"{self._target.host} cannot prepare the dataset {result.name}: {result.message}"
-                uses = (USE_OF[operation.verb], Use.MOVE)
-                above = delegated(self._target.root)
-                raise ZfsError(f"{what}{advice(result.code, above, *uses)}.", result.code)
+            check_prepared(operation, result, self._target.host, self._target.root)
 
 
 def _nobody(_: Event) -> None:

@@ -54,6 +54,9 @@ class Policy:
     properties: Properties = Properties()
     inherit_encryption_root: bool = False
     preflight: bool = True
+    buffer_behind: int = 8 << 20
+    """Bytes of a new dataset up to which those below it wait until it has arrived, instead of in the buffer: so small a
+    one is there about as soon as a rename out of the buffer would be done."""
     usable: bool = False
     """The copy is to be mounted and written to, as after a restore: no canmount=noauto, no readonly=on."""
 

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple
 
-from . import complaint, filters, zfs
+from . import complaint, filters, lzc, zfs
 from .buffer import PATH_PROPERTY
 from .conversation import Conversation
 from .dataset import FILESYSTEM, child_of
 from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import RemoteProtocolError
+from .head import HEAD_BYTES
 from .heartbeat import Heartbeat, Work
 from .listing import InventoryParser
 from .messages import Abort, Answer, Data, End, Message, Result, Stream, Sync
 from .process import PIPE_BYTES, Completed, Receiver
 from .tree import Arriving, Bounds, Tree
-
-HEAD_BYTES = 312
-"""The first record of a stream: sizeof (dmu_replay_record_t), sys/zfs_ioctl.h."""
 
 
 class _Step:
@@ -121,10 +119,9 @@ class Receiving:
 
     def _receive(self, step: _Step, message: Stream) -> Result:
         """Receive one stream; the result is sent as soon as it is known, which may be before the stream's end."""
-        command = self._tree.command
-        through = filters.named(message.filter).decompress
         force = step.first and step.placeholder
-        first = self._first(HEAD_BYTES) if self._bounds is not None else []
+        looks = self._bounds is not None or (lzc.load(self._tree.command) is not None and not message.filter)
+        first = self._first(HEAD_BYTES) if looks else []
         if self._bounds is not None:
             why = self._bounds.refuses(self._arriving(step, message, first), self._tree)
             if why:
@@ -137,8 +134,7 @@ class Receiving:
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
         reception = self._reception(step, force)
-        arguments = zfs.receive(step.name, reception)
-        receiver = Receiver((*command, *arguments), PIPE_BYTES, through)
+        receiver = self._receiver(step.name, message.filter, first, reception)
         # The heart is around it all: when the client goes amid the stream, the command's end is still waited for.
         with self._heart.during(receiver.kill) as work, receiver:
             last = self._feed(receiver, first, work)
@@ -163,6 +159,15 @@ class Receiving:
             if force:
                 self._tree.zfs(zfs.inherit(zfs.PLACEHOLDER_PROPERTY, [step.name]))
         return self._tell(result)
+
+    def _receiver(self, name: str, filter_name: str, first: List[Message], how: zfs.Reception) -> Receiver:
+        """What receives a stream that begins with ``first``: the library where it can, else the command."""
+        library = lzc.load(self._tree.command) if first else None
+        head = lzc.receives(_begins(first), how) if library else None
+        if library is not None and head is not None:
+            return lzc.LibraryReceiver(library, name, _begins(first), head, how)
+        argv = (*self._tree.command, *zfs.receive(name, how))
+        return Receiver(argv, PIPE_BYTES, filters.named(filter_name).decompress)
 
     def _feed(self, receiver: Receiver, first: List[Message], work: Work) -> Optional[Message]:
         """Feed the stream to its receiver, the messages ``first`` before all others, and count it for the heartbeat.
@@ -189,7 +194,7 @@ class Receiving:
         return first
 
     def _arriving(self, step: _Step, message: Stream, first: List[Message]) -> Arriving:
-        head = b"".join(item.payload for item in first if isinstance(item, Data))[:HEAD_BYTES]
+        head = _begins(first)
         clone = bool(self._reception(step, False).origin)
         return Arriving(step.name, step.sync.kind, message.base, message.to, message.token, message.filter, clone, head)
 
@@ -233,6 +238,11 @@ class Receiving:
             properties.update(_pair(text) for text in sync.properties)
         origin = sync.origin if decision.kind == CLONE and step.first else ""
         return zfs.Reception(tuple(properties.items()), sync.excluded, origin, force, sync.kind == FILESYSTEM)
+
+
+def _begins(first: List[Message]) -> bytes:
+    """The first `HEAD_BYTES` of a stream that begins with these messages, or all that there is."""
+    return b"".join(item.payload for item in first if isinstance(item, Data))[:HEAD_BYTES]
 
 
 def _received(reception: zfs.Reception, done: Completed, name: str, length: int) -> Result:

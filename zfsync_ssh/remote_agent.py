@@ -53,6 +53,7 @@ from .recall import UNKNOWN, list_changed, list_rest, unknown
 from .tree import BOUND, Bounds, Tree
 
 if TYPE_CHECKING:
+    from .lzc import LibraryOutput
     from .operations import Operations
     from .reading import Reading
     from .receiving import Receiving
@@ -78,7 +79,8 @@ class Agent:
         """Answer until Close or the end of input; the exit status."""
         # Within bounds every stream is looked into, so it has to come as it is.
         through = filters.installed() if self._bounds is None else ()
-        self._send(Hello(PROTOCOL, __version__, sys.version.split()[0], os.uname().nodename, os.getpid(), through))
+        system, host, *_ = os.uname()
+        self._send(Hello(PROTOCOL, __version__, sys.version.split()[0], host, os.getpid(), through, system))
         try:
             while True:
                 message = self._conversation.next()
@@ -353,9 +355,8 @@ class Agent:
         """Run `zfs send` and pass its stream on as it comes, or as the filter compresses it."""
         tree = self._tree
         stream = zfs.Stream(tree.named(message.child), *message[1:])
-        through = filters.named(stream.filter).compress
         length = 0
-        sending = Outputs([(*tree.command, *zfs.send(stream))], PIPE_BYTES, through)
+        sending = self._sending(stream)
         with self._heart.during(sending.kill) as work, sending:
             for chunk in sending:
                 self._conversation.send_output(chunk)
@@ -366,6 +367,15 @@ class Agent:
         if sending.status:
             return Result(False, *complaint.meaning(sending.stderr), stream.dataset, length)
         return Result(True, name=stream.dataset, length=length)
+
+    def _sending(self, stream: zfs.Stream) -> Union[Outputs, LibraryOutput]:
+        from . import lzc
+
+        library = lzc.load(self._tree.command) if lzc.sends(stream) else None
+        if library is not None:
+            return lzc.LibraryOutput(library, stream)
+        argv = (*self._tree.command, *zfs.send(stream))
+        return Outputs([argv], PIPE_BYTES, filters.named(stream.filter).compress)
 
 
 def move_stdio() -> Tuple[int, int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 from typing import Protocol
 
-from . import filters
+from . import filters, lzc, zfs
 from .agent import AgentClient
 from .concurrency import end_process, whole
 from .errors import ZfsError
@@ -69,13 +70,37 @@ class _Command:
         return (await self._process.stderr.read()).decode("utf-8", "replace")
 
 
+class _Call:
+    """A call of the library, as a `_Command`."""
+
+    def __init__(self, library: lzc.Library, stream: zfs.Stream, writer: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+
+        def ended() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                loop.call_soon_threadsafe(self._ended.set)
+
+        self._call = lzc.Call(lambda: library.send(stream, writer), writer, ended)
+
+    async def wait(self) -> Completed:
+        """Wait for its end."""
+        await self._ended.wait()
+        return self._call.wait()
+
+    async def kill(self) -> None:
+        """End it, if it still runs, and wait for that."""
+        self._call.interrupt()
+        await self.wait()
+
+
 class LocalSending:
     """A `zfs send` on this machine, and the filter behind it if there is one; see `Sending`.
 
     ``fd`` is where the stream comes out.
     """
 
-    def __init__(self, send: _Command, fd: int, behind: _Command | None = None, filter_name: str = "") -> None:
+    def __init__(self, send: _Command | _Call, fd: int, behind: _Command | None = None, filter_name: str = "") -> None:
         self._send = send
         self._fd = fd
         self._filter = behind
@@ -121,8 +146,9 @@ class LocalSending:
     async def kill(self) -> None:
         """See `Sending`."""
         self._stop()
-        for command in filter(None, (self._send, self._filter)):
-            await command.kill()
+        await self._send.kill()
+        if self._filter is not None:
+            await self._filter.kill()
 
     def _readable(self) -> None:
         if self._client is not None and self._client.channel.paused:
@@ -172,21 +198,24 @@ class LocalSending:
             self._ended.set_result(None)
 
 
-async def start_sending(argv: Sequence[str], filter_name: str) -> LocalSending:
-    """Start `zfs send`, and the filter, one of `zfsync_ssh.filters`, if one is named; `ZfsError` when it cannot be."""
+async def start_sending(command: Sequence[str], stream: zfs.Stream) -> LocalSending:
+    """Start `zfs send`, by ``command`` if the library cannot, and the stream's filter; `ZfsError` when it cannot be."""
+    library = lzc.load(command) if lzc.sends(stream) else None
     reader, writer = _pipe()
+    if library is not None:
+        return LocalSending(_Call(library, stream, writer), reader)
     try:
-        send = _Command(await start(argv, DEVNULL, writer))
+        send = _Command(await start((*command, *zfs.send(stream)), DEVNULL, writer))
     except BaseException:
         os.close(reader)
         raise
     finally:
         os.close(writer)
-    if not filter_name:
+    if not stream.filter:
         return LocalSending(send, reader)
     outlet, inlet = _pipe()
     try:
-        behind = _Command(await start(filters.named(filter_name).compress, reader, inlet))
+        behind = _Command(await start(filters.named(stream.filter).compress, reader, inlet))
     except BaseException:
         os.close(outlet)
         await send.kill()
@@ -194,7 +223,7 @@ async def start_sending(argv: Sequence[str], filter_name: str) -> LocalSending:
     finally:
         os.close(reader)
         os.close(inlet)
-    return LocalSending(send, outlet, behind, filter_name)
+    return LocalSending(send, outlet, behind, stream.filter)
 
 
 async def start(argv: Sequence[str], stdin: int, stdout: int) -> Process:

@@ -9,7 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from . import complaint, filters, zfs
+from . import complaint, filters, lzc, zfs
 from .agent import AgentClient
 from .channel import ChannelRefused
 from .concurrency import both, end_process
@@ -51,6 +51,11 @@ class Source(Protocol):
     @property
     def filters(self) -> Sequence[str]:
         """Those of `zfsync_ssh.filters` that it has; known once the `inventory` is."""
+        ...
+
+    @property
+    def by_library(self) -> bool:
+        """Streams of one snapshot need no process there; known once the `inventory` is."""
         ...
 
     async def inventory(
@@ -105,6 +110,11 @@ class LocalSource:
     def filters(self) -> Sequence[str]:
         """See `Source`."""
         return filters.installed()
+
+    @property
+    def by_library(self) -> bool:
+        """See `Source`."""
+        return lzc.load(self._command) is not None
 
     async def inventory(
         self, recursive: bool, *, holds: str = "", creation: bool = False, remembered: Remembered | None = None
@@ -176,7 +186,7 @@ class LocalSource:
 
     async def send(self, stream: zfs.Stream) -> LocalSending:
         """See `Source`."""
-        return await start_sending((*self._command, *zfs.send(stream)), stream.filter)
+        return await start_sending(self._command, stream)
 
     async def close(self) -> None:
         """See `Source`."""
@@ -292,6 +302,11 @@ class AgentSource:
     def filters(self) -> Sequence[str]:
         """See `Source`."""
         return self._endpoint.filters
+
+    @property
+    def by_library(self) -> bool:
+        """See `Source`."""
+        return self._endpoint.by_library
 
     async def inventory(
         self, recursive: bool, *, holds: str = "", creation: bool = False, remembered: Remembered | None = None

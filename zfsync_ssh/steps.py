@@ -63,17 +63,19 @@ def _steps(
         while many and count < len(wanted) and wanted[0] == at + 1 and wanted[count] == at + 1 + count:
             count += 1
         end, wanted = wanted[count - 1], wanted[count:]
-        single = bool(base) and (not many or end != at + count)
-        first = end if single or not many else at + 1
         makes_clone = False
-        yield Step(snapshots[end], base, base_guid, single=single, snapshots=snapshots[first : end + 1])
+        taken = snapshots[end - count + 1 : end + 1]
+        yield Step(snapshots[end], base, base_guid, single=bool(base) and count == 1, snapshots=taken)
         base, base_guid, at = f"@{snapshots[end].name}", snapshots[end].guid, end
 
 
-def one_by_one(steps: Iterable[Step]) -> Iterator[Step]:
-    """The same snapshots, each in a stream of its own: several in one are a package, into which none can look."""
+def one_by_one(steps: Iterable[Step], most: int | None = None) -> Iterator[Step]:
+    """The same snapshots, each in a stream of its own; but steps of more than ``most`` snapshots stay as they are.
+
+    Several in one stream are a package, into which none can look, and which the library cannot make.
+    """
     for step in steps:
-        if step.token or step.single or not step.base:
+        if step.token or step.single or not step.base or (most is not None and len(step.snapshots) > most):
             yield step
             continue
         base, base_guid = step.base, step.base_guid

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
-
 from .bounds import Confinement, Refused, check_writes, marked, reached
 from .dataset import FILESYSTEM, VOLUME
+from .head import BadHead, Head, parse_head
 from .resume import BadToken, parse_token
 from .tree import Arriving, Tree
 
-_RECORD = struct.Struct("IIQQQIIQQ256s")  # dmu_replay_record_t with drr_begin, sys/zfs_ioctl.h
-_BEGIN, _MAGIC, _SUBSTREAM = 0, 0x2F5BACBAC, 1
-_RESUMING = 1 << 22  # DMU_BACKUP_FEATURE_RESUMING, behind the two bits of the header's type
 _TYPES = {FILESYSTEM: 2, VOLUME: 3}  # DMU_OST_ZFS, DMU_OST_ZVOL, sys/fs/zfs.h
 
 
@@ -37,27 +32,15 @@ def check_arriving(stream: Arriving, bounds: Confinement, _: Tree | None) -> Non
         raise Refused("its stream begins from another snapshot than was announced")
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What the first record of a stream says of it."""
-
-    type: int
-    to: int
-    base: int
-    resuming: bool
-
-
 def read_head(data: bytes) -> Head:
-    """Read the first record of a stream."""
-    if len(data) < _RECORD.size:
-        raise Refused("its stream ends before it has begun")
-    for order in "<>":
-        kind, _, magic, version, _, objects, _, to, base, _ = struct.unpack(order + _RECORD.format, data)
-        if kind == _BEGIN and magic == _MAGIC:
-            if version & 3 != _SUBSTREAM:
-                raise Refused("its stream is a package of several: a confined receiver takes one snapshot at a time")
-            return Head(objects, to, base, bool(version & _RESUMING))
-    raise Refused("its stream is no stream of ZFS")
+    """Read the first record of a stream that is one."""
+    try:
+        head = parse_head(data)
+    except BadHead as error:
+        raise Refused(str(error)) from error
+    if head.package:
+        raise Refused("its stream is a package of several: a confined receiver takes one snapshot at a time")
+    return head
 
 
 def needs_dataset(stream: Arriving) -> bool:

@@ -10,24 +10,25 @@ from __future__ import annotations
 import asyncio
 import collections
 import functools
-import re
 import time
 from collections.abc import Callable
 
 from .errors import UsageError
+from .units import parse_bytes
 
 MIN_RATE = 1 << 10
 MAX_TURN_BYTES = 128 << 10
 """As much as is read of a stream at a time."""
 _BURSTS_PER_SECOND = 4
 _NANOSECONDS = 1_000_000_000
-_MULTIPLES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def parse_rate(text: str) -> int:
     """Bytes per second out of ``500K``, ``50M`` or ``1G``, binary multiples; `UsageError` for what is no rate."""
-    found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text.upper())
-    rate = int(found[1]) * _MULTIPLES[found[2]] if found else 0
+    try:
+        rate = parse_bytes(text)
+    except ValueError:
+        rate = 0
     if rate < MIN_RATE:
         raise UsageError(
             f"{text!r} is not a rate: give bytes per second, 1K or more; K, M and G are 2^10, 2^20 and 2^30, as in 50M."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .compression import CHOICES, NONE
 from .config_values import (
     Table,
+    as_bytes,
     as_count,
     as_dataset,
     as_flag,
@@ -77,6 +78,7 @@ def read_transfer(table: Table) -> Transfer:
             table.take("exclude-property", _as_property_names, ()),
         ),
         inherit_encryption_root=table.take("inherit-encryption-root", as_flag, False),
+        buffer_behind=table.take("buffer-behind", as_bytes, DEFAULT.buffer_behind),
         preflight=not table.take("skip-preflight", as_flag, False),
     )
     return Transfer(

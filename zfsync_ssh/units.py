@@ -20,6 +20,17 @@ def parse_span(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+_MULTIPLES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes out of ``500K``, ``8M`` or ``1G``, binary multiples; `ValueError`, a clause, for others."""
+    found = re.fullmatch(r"([0-9]{1,12})([KMGT]?)", text.upper())
+    if not found:
+        raise ValueError(f"{text!r} is no size: give bytes, or K, M, G and T, which are 2^10 to 2^40, as in 8M")
+    return int(found[1]) * _MULTIPLES[found[2]]
+
+
 def span_words(span: timedelta) -> str:
     """A span, to its two largest units: ``2d 4h``, ``15m``, ``0s``. Reads back with the spaces taken out."""
     rest = max(0, int(span.total_seconds()))

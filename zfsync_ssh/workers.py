@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import complaint, zfs
-from .advice import receive_failure
+from .advice import check_prepared, receive_failure
 from .agent import AgentClient
 from .concurrency import task_group
-from .dataset import Host
+from .dataset import Host, parent_of
 from .decision import REFUSED, UPTODATE, TargetState
 from .dispatch import Dispatch
 from .endpoint import Endpoint
@@ -28,6 +28,7 @@ from .messages import (
     Answer,
     End,
     Message,
+    Operation,
     Result,
     Stream,
     Sync,
@@ -45,6 +46,9 @@ from .watchdog import Watch, stood_still
 PROGRESS_SECONDS = 0.2
 KILL_SECONDS = 10.0
 """A `zfs send` that has not ended so long after it was killed is left to the kernel, which it waits for."""
+MAX_APART = 8
+"""Snapshots of one dataset that go each in a stream of its own where that needs no process: of more, a package costs
+less, as two processes cost what some ten small streams do (docs/libzfs.md)."""
 MAX_STEPS_AHEAD = 16
 """Streams of one dataset that may be without their result: well below the protocol's own bound."""
 DATASETS_AHEAD = 16
@@ -97,6 +101,11 @@ class _Lane:
     error: AgentError | None = None
 
     @property
+    def ahead(self) -> set[str]:
+        """The children that are on their way to their own places."""
+        return {sent.item.child for sent in self.under_way if sent.place == sent.item.target}
+
+    @property
     def mark(self) -> Hashable | None:
         """Changes with every byte and answer; None when the lane waits for nothing."""
         if self.sending is None and not self.client.unanswered:
@@ -115,6 +124,7 @@ class Workers:
         policy: Policy,
         throttle: Throttle | None,
         stall_timeout: float,
+        buffer_there: bool,
         ledger: Ledger,
         observe: Observer,
     ) -> None:
@@ -123,14 +133,20 @@ class Workers:
         self._policy = policy
         self._throttle = throttle
         self._stall_timeout = stall_timeout
+        self._buffer_there = buffer_there
         self._ledger = ledger
         self._observe = observe
         self._dispatch = Dispatch((), set(), policy)
         self._settled = asyncio.Event()
         self._lanes: list[_Lane] = []
+        self._making_buffer = asyncio.Lock()
 
     async def run(self, control: AgentClient, dispatch: Dispatch, channels: int) -> None:
-        """Send all of ``dispatch``, over up to ``channels`` channels, or ``control``'s when there is none."""
+        """Send all of ``dispatch``, over up to ``channels`` channels, or ``control``'s when there is none.
+
+        The buffer is made with the first dataset that goes to it.
+        """
+        self._control = control
         self._dispatch = dispatch
         wanted = min(channels, len(dispatch))
         clients = await self._target.open_many(wanted)
@@ -173,7 +189,7 @@ class Workers:
             self._settled.clear()
             while sent and sent[0].known:
                 await self._settle(lane, sent.popleft())  # first: the next one's parent may be among them
-            item = self._dispatch.take()
+            item = self._dispatch.take(lane.ahead)
             if item is not None:
                 sent.append(await self._send(lane, item))
                 ahead = DATASETS_AHEAD if sent[-1].place == item.target else BUFFERED_AHEAD
@@ -194,14 +210,16 @@ class Workers:
     async def _send(self, lane: _Lane, item: Item, fresh: bool = False) -> _Sent:
         """Send all streams of one dataset, without waiting for what the receiver makes of them."""
         await lane.client.channel.drain()  # what is sent ahead must not pile up here
-        place = place_for(item, self._target.buffer, self._dispatch.present)
+        place = self._place(item, lane.ahead)
+        if place.startswith(self._target.buffer + "/"):
+            await self._need_buffer()
         question = _question(item, place, None if fresh else item.state)
         sent = _Sent(item, place, lane.client.ask(question), time.monotonic())
         lane.under_way.append(sent)
         waits = place.startswith(self._target.buffer + "/")
         lane.before = 0
         self._observe(SendStarted(lane.index, item.source.name, item.what, item.estimate, waits))
-        for step in one_by_one(item.steps) if lane.client.confined else item.steps:
+        for step in self._streams(lane, item):
             if len(sent.results) >= MAX_STEPS_AHEAD:
                 await asyncio.wait((sent.results[-MAX_STEPS_AHEAD],))
             if sent.problem or any(result.done() and not _ok(result) for result in sent.results):
@@ -209,6 +227,29 @@ class Workers:
             await self._stream(lane, sent, step)
         self._observe(SendEnded(lane.index, item.source.name))
         return sent
+
+    def _streams(self, lane: _Lane, item: Item) -> Iterable[Step]:
+        """The streams that bring the steps of ``item``: a confined receiver takes no package of several snapshots."""
+        if lane.client.confined:
+            return one_by_one(item.steps)
+        by_library = self._source.by_library and self._target.by_library
+        return one_by_one(item.steps, MAX_APART) if by_library else item.steps
+
+    def _place(self, item: Item, ahead: Collection[str] = ()) -> str:
+        """Where to receive ``item``, the children ``ahead`` being on their way to their places before it."""
+        if parent_of(item.child) in ahead:
+            return item.place
+        return place_for(item, self._target.buffer, self._dispatch.present)
+
+    async def _need_buffer(self) -> None:
+        """Make the buffer, unless it is there."""
+        if not self._buffer_there:
+            async with self._making_buffer:
+                if not self._buffer_there:
+                    operation = Operation("buffer", self._target.buffer)
+                    (result,) = await self._control.apply([operation])
+                    check_prepared(operation, result, self._target.host, self._target.root)
+                    self._buffer_there = True
 
     async def _stream(self, lane: _Lane, sent: _Sent, step: Step) -> None:
         """Send one stream to its end, or until the receiver says that it has failed."""
@@ -268,6 +309,9 @@ class Workers:
         failed = next((result for result in results if isinstance(result, Result) and not result.ok), None)
         if sent.problem:
             self._fail(sent, sent.code, sent.problem)
+        elif failed is not None and sent.place != self._place(sent.item):
+            # It was to be received below one that was ahead of it, and has not arrived.
+            await self._settle(lane, await self._send(lane, sent.item))
         elif failed is not None and failed.code in _LOOK_AGAIN and not fresh:
             await self._look_again(lane, sent)
         elif failed is not None:

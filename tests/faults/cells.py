@@ -117,13 +117,14 @@ def _draw_one(steps: Steps, chance: random.Random, direction: str, fault: Fault,
     labels = sorted({step.label for step in fitting[name]})
     label = chance.choice(labels)
     step = chance.choice([step for step in fitting[name] if step.label == label])
-    library = chance.random() < 0.5 and not is_command_at_source(step)
+    library = chance.random() < 0.5 and not needs_command(step, fault)
     return Cell(direction, name, fault.name, step, library, chance.randrange(1000))
 
 
-def is_command_at_source(step: Step) -> bool:
-    """Whether a step is only there when zfsync uses the command and not the library."""
-    return step.label.startswith("zfs ") and step.label.split()[1] in AT_SOURCE
+def needs_command(step: Step, fault: Fault) -> bool:
+    """Whether a step, or what is struck, is only there when zfsync uses the command and not the library."""
+    by_library = (*AT_SOURCE, "receive")
+    return fault.needs_command or (step.label.startswith("zfs ") and step.label.split()[1] in by_library)
 
 
 def play(field: Field, cell: Cell, before: Before) -> Verdict:

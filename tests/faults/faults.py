@@ -41,6 +41,8 @@ class Fault:
     """Seconds after which an agent gives a silent client up, instead of 300."""
     tampers: bool = False
     """Somebody changes datasets meanwhile: what was said about them before may not be true afterwards."""
+    needs_command: bool = False
+    """It strikes processes of zfs, which the library spares."""
 
 
 LOST = (0, 5)
@@ -70,6 +72,7 @@ FAULTS = (
         (0, 3),
         landed=strikes.has_struck,
         columns=BEFORE_STREAMS,
+        needs_command=True,
     ),
     Fault(
         "kill zfs receive",
@@ -78,6 +81,7 @@ FAULTS = (
         (0, 3),
         landed=strikes.has_struck,
         columns=BEFORE_STREAMS,
+        needs_command=True,
     ),
     Fault(
         "kill sshd",

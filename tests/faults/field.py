@@ -180,7 +180,8 @@ class Field:
             target = f"{self.far.ssh_host}:{target}"
         else:
             source = f"{self.far.ssh_host}:{source}"
-        return [self.direction, "--json", "--channels", "2", *self.options, *more, source, target]
+        words = ["--json", "--channels", "2", "--buffer-behind", "0"]  # so small trees go through the buffer too
+        return [self.direction, *words, *self.options, *more, source, target]
 
     def start(self, label: str, nth: int, *, keepalive: float = 0, silence: float = 0) -> None:
         """Start zfsync, to stop at a step; the seconds are those of `tests.faults.guest.tracing`."""

@@ -16,7 +16,7 @@ FIXED = (
     _cell("push", "moved", "kill target's agent", "zfs set after", 1, "library", 1),
     _cell("push", "aside", "kill zfsync", "event:Cleaned", 1, "library"),
     _cell("push", "plain", "kill zfs send", "to target:Sync", 2, "command"),
-    _cell("push", "plain", "kill zfs receive", "to target:Data", 9, "library"),
+    _cell("push", "plain", "kill zfs receive", "to target:Data", 9, "command"),
     _cell("push", "plain", "cut", "to target:Data", 9, "command"),
     _cell("push", "plain", "far off", "zfs rename after", 1, "library"),
     _cell("push", "plain", "pool full", "event:SendStarted", 1, "library"),

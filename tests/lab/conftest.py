@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab.driver import Lab, Machine, open_lab
+from zfsync_ssh.lzc import VARIABLE
 
 HERE = Path(__file__).parent
 LOCKS = "ls /run/lock/zfsync-*.lock 2>/dev/null | grep -v /zfsync-serve@"
@@ -209,3 +210,14 @@ def world(lab: Lab) -> Iterator[World]:
     made = World(lab.machine("sender"), lab.machine("receiver"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def by_command(world: World) -> Iterator[None]:
+    """Both machines leave OpenZFS's library alone, so that streams have processes that can be found."""
+    forbidden = "/usr/lib/python3/dist-packages/zfsync-lab.pth"  # every python reads it when it starts
+    for machine in (world.sender, world.receiver):
+        machine.sh(f"cat > {forbidden}", input=f"import os; os.environ['{VARIABLE}'] = 'off'\n")
+    yield
+    for machine in (world.sender, world.receiver):
+        machine.sh(f"rm {forbidden}")

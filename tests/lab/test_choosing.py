@@ -108,7 +108,7 @@ def test_holds_of_a_run_that_was_killed_are_let_go_of_by_the_next_or_by_hand(wor
         running.signal("KILL")
         assert running.wait().status != 0
         world.wait_until(world.sender, "! pgrep -f '[z]fs send' >/dev/null")
-        world.wait_until(world.receiver, "! pgrep -f '[z]fs receive' >/dev/null")
+        world.wait_until(world.receiver, "! pgrep -f '[z]fs receive|[p]ython3 -I' >/dev/null")
         listed = world.sender.run(["zfs", "list", "-Hrt", "snapshot", "-o", "userrefs", world.source]).stdout.split()
         assert "1" in listed
         stale = world.run(["zfsync", "holds", world.source])

@@ -387,24 +387,26 @@ def test_any_legal_name_will_do(place: Place) -> None:
     assert place.listed("snapshot,bookmark") == set()
 
 
-# ---- streams, which the library alone takes as a whole ---------------------------------------------------------------
+# ---- single streams, through the library -----------------------------------------------------------------------------
 
-PROPERTIES = {"readonly": 1, "zfsync:path": "p/a b", "mountpoint": None, "canmount": None}
-"""`-o readonly=on -o 'zfsync:path=p/a b' -x mountpoint -x canmount`"""
+PROPERTIES = [("readonly", "on"), ("canmount", "noauto"), ("zfsync:path", "p/a b")]
 
 
 @pytest.fixture
 def streams(machine: Machine) -> Iterator[Place]:
-    """A place with data in two snapshots of ``/a``, and their streams by the command: full, incremental, raw."""
+    """A place with data in two snapshots of ``/a``, and streams of them by the command."""
     place = Place(machine, "lib")
     place.create("/a")
     r = place.root
     for name in "12":
         machine.sh(f"head -c 300k /dev/urandom > /{r}/a/{name}; zfs snapshot {r}/a@{name}")
-    machine.sh(f"cd /tmp; zfs send -Lec {r}/a@1 > full; zfs send -Lec -i @1 {r}/a@2 > step; zfs send -w {r}/a@1 > raw")
+    machine.sh(
+        f"cd /tmp; zfs send -Lec {r}/a@1 > full; zfs send -Lec -i @1 {r}/a@2 > step; zfs send -w {r}/a@1 > raw;"
+        f"zfs send -I @1 {r}/a@2 > package"
+    )
     yield place
     place.close()
-    machine.sh("rm /tmp/full /tmp/step /tmp/raw /tmp/sent /tmp/short", check=False)
+    machine.sh("rm -f /tmp/full /tmp/step /tmp/raw /tmp/package /tmp/sent /tmp/short", check=False)
 
 
 def guids(place: Place, child: str) -> list[str]:
@@ -414,51 +416,69 @@ def guids(place: Place, child: str) -> list[str]:
 def test_the_library_sends_the_bytes_that_the_command_sends(streams: Place) -> None:
     operator = streams.operator()
     dataset = f"{streams.root}/a"
-    flags = (False, "", False, "Lec")
     for stream, file in (
-        ((dataset, "1", "", *flags), "full"),
-        ((dataset, "2", "@1", *flags), "step"),
+        ((dataset, "1", "", False, "", False, "Lec"), "full"),
+        ((dataset, "2", "@1", False, "", True, "Lec"), "step"),
         ((dataset, "1", "", True), "raw"),
     ):
-        streams.machine.sh("rm -f /tmp/sent")
         assert operator.ask("send", stream, "/tmp/sent") is None
         streams.machine.sh(f"cmp /tmp/{file} /tmp/sent")
-    assert operator.ask("send", (dataset, "9"), "/tmp/sent")[:2] == [f"{dataset}@9", "missing"]
+    assert operator.ask("send", (dataset, "9"), "/tmp/sent")[0] == "missing"
 
 
 def test_the_library_receives_with_the_properties_of_the_command(streams: Place) -> None:
     operator = streams.operator()
     r = streams.root
-    for file, name in (("full", "1"), ("step", "2")):
-        assert operator.ask("receive", f"{r}/t@{name}", f"/tmp/{file}", PROPERTIES if name == "1" else {}) is None
+    assert operator.ask("receive", f"{r}/t", "/tmp/full", PROPERTIES) is None
+    assert operator.ask("receive", f"{r}/t", "/tmp/step", [("zfsync:path", "changed")]) is None
     assert guids(streams, "/t") == guids(streams, "/a")
-    listing = ("get", "-Ho", "value,source", "readonly,zfsync:path,mountpoint,mounted", f"{r}/t")
-    assert streams.zfs(*listing) == ["on\tlocal", "p/a b\tlocal", f"/{r}/t\tdefault", "no\t-"]
+    listing = ("get", "-Ho", "value,source", "readonly,canmount,zfsync:path,mountpoint,mounted", f"{r}/t")
+    mine = ["on\tlocal", "noauto\tlocal", "changed\tlocal"]
+    assert streams.zfs(*listing) == [*mine, f"/{r}/t\tdefault", "no\t-"]
     streams.machine.sh(f"zfs mount {r}/t; cmp /{r}/t/1 /{r}/a/1; cmp /{r}/t/2 /{r}/a/2")
 
 
 def test_the_library_says_why_it_does_not_receive(streams: Place) -> None:
     operator = streams.operator()
     r = streams.root
-    assert operator.ask("receive", f"{r}/t@2", "/tmp/step", {})[1] == "missing"
-    assert operator.ask("receive", f"{r}/t@1", "/tmp/full", {}) is None
-    assert operator.ask("receive", f"{r}/t@1", "/tmp/full", {})[1] == "exists"
+    assert operator.ask("receive", f"{r}/t", "/tmp/step", [])[0] == "missing"
+    assert operator.ask("receive", f"{r}/none/t", "/tmp/full", [])[0] == "missing"
+    assert operator.ask("receive", f"{r}/t", "/tmp/full", []) is None
+    assert operator.ask("receive", f"{r}/t", "/tmp/full", [])[0] == "exists"
     streams.machine.sh(f"zfs mount {r}/t 2>/dev/null; touch /{r}/t/new; zpool sync")
-    assert operator.ask("receive", f"{r}/t@2", "/tmp/step", {})[1] == "modified"
+    assert operator.ask("receive", f"{r}/t", "/tmp/step", [])[0] == "modified"
     streams.machine.sh(f"zfs rollback {r}/t@1; zfs snapshot {r}/t@other; zfs destroy {r}/t@1")
-    assert operator.ask("receive", f"{r}/t@2", "/tmp/step", {})[1] == "diverged"
+    assert operator.ask("receive", f"{r}/t", "/tmp/step", [])[0] == "diverged"
 
 
-def test_a_stream_that_was_cut_can_be_resumed(streams: Place) -> None:
+def test_what_the_library_cannot_receive_as_the_command_does_is_left_to_that(streams: Place) -> None:
+    operator = streams.operator()
+    for name, properties in (("package", []), ("full", [("compression", "zstd")])):
+        answer = operator.ask("receive", f"{streams.root}/t", f"/tmp/{name}", properties)
+        assert answer == "left to the command"
+    assert streams.listed("filesystem") == {streams.root, f"{streams.root}/a"}
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_stream_that_was_cut_can_be_resumed(streams: Place, kill: bool) -> None:
+    """Its end came too early, or the call was ended while it waited for more."""
     operator = streams.operator()
     r = streams.root
     streams.machine.sh("head -c 200k /tmp/full > /tmp/short")
-    assert operator.ask("receive", f"{r}/t@1", "/tmp/short", PROPERTIES)[1] == "cut"
+    code, message = operator.ask("receive", f"{r}/t", "/tmp/short", PROPERTIES, kill)
+    assert (code, "interrupted" in message) == (("failed", True) if kill else ("cut", False))
     token = streams.zfs("get", "-Ho", "value", "receive_resume_token", f"{r}/t")[0]
     assert token != "-"
-    streams.machine.sh(f"zfs send -t {token} > /tmp/short")
-    assert operator.ask("receive", f"{r}/t@1", "/tmp/short", {}) is None
+    streams.machine.sh(f"zfs send -t {token} | zfs receive -s {r}/t")
     assert guids(streams, "/t") == guids(streams, "/a")[:1]
+
+
+def test_a_partial_receive_is_told_from_what_is_only_busy(streams: Place) -> None:
+    operator = streams.operator()
+    r = streams.root
+    assert operator.ask("receive", f"{r}/t", "/tmp/full", []) is None
+    streams.machine.sh(f"head -c 200k /tmp/step | zfs receive -s {r}/t", check=False)
+    assert operator.ask("receive", f"{r}/t", "/tmp/step", [])[0] == "partial"
 
 
 # ---- permissions -----------------------------------------------------------------------------------------------------

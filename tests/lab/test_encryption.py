@@ -39,7 +39,7 @@ def test_children_that_were_received_raw_are_roots_of_their_own_and_each_opens_w
     world: World,
 ) -> None:
     grow(world)
-    run = world.push("--json")
+    run = world.push("--buffer-behind", "0", "--json")
     assert run.status == 0, run
     assert any(event["event"] == "send-started" and event["buffered"] for event in run.events)
     assert roots(world) == {child: child for child in ("/e", "/e/a", "/e/a/b", "/e/own")}

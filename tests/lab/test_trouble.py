@@ -211,6 +211,7 @@ def test_an_interrupted_push_says_so_and_the_next_one_resumes(world: World, sign
     world.assert_equal()
 
 
+@pytest.mark.usefixtures("by_command")
 def test_a_connection_cut_in_mid_stream_is_resumed_by_the_next_run(world: World) -> None:
     big(world)
     running = world.start()
@@ -231,6 +232,7 @@ def test_a_connection_cut_in_mid_stream_is_resumed_by_the_next_run(world: World)
     world.assert_equal()
 
 
+@pytest.mark.usefixtures("by_command")
 def test_an_agent_that_is_killed_fails_its_dataset_alone(world: World) -> None:
     big(world)
     world.create("/other")
@@ -245,7 +247,7 @@ def test_an_agent_that_is_killed_fails_its_dataset_alone(world: World) -> None:
     assert run.status == 3, run
     assert run.outcomes[f"{world.source}/a"]["code"] == "lost"
     assert run.outcomes[f"{world.source}/other"]["status"] == "sent"
-    world.wait_until(world.receiver, "! pgrep -f '[z]fs receive'")
+    world.wait_until(world.receiver, "! pgrep -f '[z]fs receive|[p]ython3 -I'")
     assert world.push().status == 0
     world.assert_equal()
 
@@ -346,6 +348,7 @@ def test_a_token_that_fits_no_more_is_dropped_and_said(world: World) -> None:
     world.assert_equal()
 
 
+@pytest.mark.usefixtures("by_command")
 def test_a_snapshot_destroyed_just_before_it_is_sent_fails_that_dataset_alone_if_nothing_was_held(world: World) -> None:
     world.create("/gone")
     world.create("/stays")

@@ -323,7 +323,7 @@ def test_status_tells_of_a_receive_that_can_be_resumed_and_the_next_run_resumes_
     world.wait_until(world.receiver, there)
     run.signal("KILL")
     run.wait()
-    world.wait_until(world.receiver, f"! pgrep -f '[z]fs receive' && {there}")
+    world.wait_until(world.receiver, f"! pgrep -f '[z]fs receive|[p]ython3 -I' && {there}")
     (target,) = job.status()["targets"]
     assert [row["dataset"] for row in target["datasets"] if row["partial"]] == [f"{world.source}/a"]
     job.configure('keep = "minutely=9"\n')

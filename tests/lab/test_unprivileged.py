@@ -13,7 +13,7 @@ import pytest
 from tests.lab.conftest import Run, Running, World
 from tests.lab.driver import Lab, Machine
 from zfsync_ssh.delegation import Use, grant, permissions, source_uses, target_uses
-from zfsync_ssh.driver import VARIABLE
+from zfsync_ssh.lzc import VARIABLE
 from zfsync_ssh.policy import DEFAULT, Divergence, Policy, Properties
 
 USER = "plain"

@@ -17,6 +17,7 @@ MEBIBYTE = 1 << 20
         ("receiver", "zfs receive", "zfs receive took nothing more on {}, where the agent answers"),
     ],
 )
+@pytest.mark.usefixtures("by_command")
 def test_a_stream_that_stands_still_is_ended_and_resumed(world: World, side: str, command: str, who: str) -> None:
     machine = world.sender if side == "sender" else world.receiver
     world.create("/a")

@@ -16,12 +16,13 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 ROWS = (
     ("", "errors", "events", "concurrency", "units"),  # "" is the package itself, for its version
     ("dataset", "resume", "holds", "throttle", "entry", "toml_lines", "config_example", "watchdog"),
-    ("state", "location", "buffer", "decision", "schedule", "history", "authorized", "floor"),
+    ("state", "location", "buffer", "decision", "schedule", "history", "authorized", "floor", "head"),
     ("ssh_lines", "messages", "selection", "blame", "verification", "crontab", "systemd", "retention", "item"),
     ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps", "keys", "ssh_keys"),
     ("policy", "prune", "divergence", "metrics", "allowed", "complaint", "recall"),
     ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog", "delegation"),
-    ("driver", "filters", "origins", "dispatch", "remembered"),
+    ("lzc", "filters", "origins", "dispatch", "remembered"),
+    ("driver",),
     ("tree", "conversation", "plan", "telling"),
     ("heartbeat",),
     ("operations", "receiving", "compression", "preflight", "planfile", "access", "bounds"),

@@ -153,15 +153,6 @@ def test_an_error_of_zfs_own_is_told_in_the_bindings_words() -> None:
     assert driver.rename("p/a", "p/b", "volume") == Failed("p/a", "failed", "parent dataset is not a filesystem")
 
 
-def test_a_stream_that_was_cut_has_its_code() -> None:
-    driver = lib(receive_header=lambda fd: ({}, None), lzc_receive_with_cmdprops=cut)
-    assert driver.receive("p/a@1", 0, {}) == Failed("p/a@1", "cut", "incomplete stream")
-
-
-def cut(*_: object, **__: object) -> None:
-    raise Error(1037, None, "incomplete stream")
-
-
 def test_bookmarks_that_are_there_are_looked_at() -> None:
     asked: list[object] = []
 

@@ -30,7 +30,7 @@ def test_a_rate_is_read(text: str, rate: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "1023", "M", "50MB", "50 M", "1.5M", "-1M", "50M/s", "1T", "\uff15M", "9" * 20]
+    "text", ["", "0", "1023", "M", "50MB", "50 M", "1.5M", "-1M", "50M/s", "1P", "\uff15M", "9" * 20]
 )
 def test_what_is_no_rate_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(UsageError, match=rf"^{re.escape(repr(text))} is not a rate: .*as in 50M\.$"):

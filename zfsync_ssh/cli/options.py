@@ -64,6 +64,11 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
         metavar="SPAN",
         help="end a stream that has stood still for so long, e.g. 10m, and keep what has arrived; 0s: never (5m)",
     )
+    transfer.add_argument(
+        "--buffer-behind",
+        metavar="SIZE",
+        help="what is below a new dataset of more than SIZE does not wait for it, but is received into the buffer (8M)",
+    )
     transfer.add_argument("--no-resume", action="store_true", help="drop what a receive that was cut off has left")
     transfer.add_argument(
         "--no-raw",

@@ -22,6 +22,8 @@ from zfsync_ssh import reach  # noqa: F401
 from zfsync_ssh.cli import main
 
 FIFO = Path("/run/faults-ready")
+FORBIDDEN = Path("/usr/lib/python3/dist-packages/zfsync-faults.pth")
+"""There when OpenZFS's library is not to be used; other pythons read it when they start."""
 KILLED = 128
 
 
@@ -57,6 +59,8 @@ def be_zfsync(order: dict[str, Any], name: str) -> int:
     for fd, end in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{name}.{end}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
     sys.argv = ["zfsync"]
+    if FORBIDDEN.exists():
+        os.environ["ZFSYNC_LIBZFS"] = "off"
     try:
         if order["label"]:
             tracing.be_impatient(order["keepalive"], order["silence"])

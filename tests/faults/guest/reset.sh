@@ -1,9 +1,9 @@
 #!/bin/bash
 # Begins anew on a machine: nothing of a cell runs or is in the way, and both pools are as they were prepared.
-# reset.sh LIBRARY: "yes" lets zfsync find OpenZFS's library, "no" hides it.
+# reset.sh LIBRARY: "yes" lets zfsync and its agents use OpenZFS's library, "no" forbids it to every python.
 set -u
 scratch=/run/faults
-binding=/usr/lib/python3/dist-packages/libzfs_core
+forbidden=/usr/lib/python3/dist-packages/zfsync-faults.pth # ready.py looks for it
 
 for name in sender receiver; do
   ip neigh flush to "$(getent hosts $name | cut -d' ' -f1)" nud permanent 2>/dev/null
@@ -17,9 +17,9 @@ pgrep -x zfs | xargs -r kill -9 2>/dev/null
 rm -rf $scratch /usr/local/sbin/zfs /run/lock/zfsync* /tmp/* /var/tmp/*
 mkdir -p $scratch
 if [ "$1" = yes ]; then
-  [ -e $binding.hidden ] && mv $binding.hidden $binding
+  rm -f $forbidden
 else
-  [ -e $binding ] && mv $binding $binding.hidden
+  echo "import os; os.environ['ZFSYNC_LIBZFS'] = 'off'" > $forbidden
 fi
 
 for pool in tank pool; do
