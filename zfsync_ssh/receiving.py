@@ -10,7 +10,7 @@ from typing import Dict, List, Optional, Tuple
 from . import complaint, filters, zfs
 from .buffer import PATH_PROPERTY
 from .conversation import Conversation
-from .dataset import FILESYSTEM, child_of
+from .dataset import FILESYSTEM, MAX_RECEIVED_CHARS, child_of
 from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import RemoteProtocolError
 from .heartbeat import Heartbeat, Work
@@ -122,6 +122,9 @@ class Receiving:
     def _receive(self, step: _Step, message: Stream) -> Result:
         """Receive one stream; the result is sent as soon as it is known, which may be before the stream's end."""
         command = self._tree.command
+        if len(step.name) > MAX_RECEIVED_CHARS:  # whoever asks: it would end the whole machine
+            why = "its name has %d characters, and ZFS receives into %d at most" % (len(step.name), MAX_RECEIVED_CHARS)
+            return self._refuse(step, "name", why)
         through = filters.named(message.filter).decompress
         force = step.first and step.placeholder
         first = self._first(HEAD_BYTES) if self._bounds is not None else []
