@@ -15,7 +15,18 @@ from typing import Literal
 
 from . import losing
 from .buffer import buffered_name
-from .dataset import Dataset, Host, Inventory, Snapshot, ancestors_of, child_of, parent_of, pool_of
+from .dataset import (
+    MAX_RECEIVED_CHARS,
+    MAX_ROLLED_BACK_CHARS,
+    Dataset,
+    Host,
+    Inventory,
+    Snapshot,
+    ancestors_of,
+    child_of,
+    parent_of,
+    pool_of,
+)
 from .divergence import has_diverged, named, newer_than, newest_base
 from .messages import Operation
 from .policy import Divergence, Policy
@@ -234,10 +245,13 @@ def settle_divergence(
         common = newest_base(dataset, there) if there.kind == dataset.kind else None
         change: Change | None = None
         if policy.on_divergence is Divergence.ROLLBACK:
-            change = None if common is None else _rollback(child, there, target, common)
+            if common is not None and len(there.name) <= MAX_ROLLED_BACK_CHARS:
+                change = _rollback(child, there, target, common)
         elif policy.on_divergence is Divergence.SET_ASIDE:
             if there.name != pool_of(there.name) and not target.holds_buffer(child):
                 change = _set_aside(child, target, common, host, now)
+        elif len(there.name) > MAX_RECEIVED_CHARS:
+            continue  # nothing could be received in its place, and it would be lost
         elif there.kind == dataset.kind or not (target.children(child) or target.holds_buffer(child)):
             change = _replace(child, there, target)
         if change is not None:

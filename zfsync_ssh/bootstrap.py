@@ -112,7 +112,13 @@ sys.exit(main(h[2].decode()))
 def command(pythons: Sequence[str] = PYTHONS) -> str:
     """The line that the far end's login shell is given; `UsageError` for a python that no shell could be told of."""
     for python in pythons:
-        if not python or not python.isascii() or not python.isprintable() or set(python) & set("'\\!"):
+        if (
+            not python
+            or python[0] == "-"
+            or not python.isascii()
+            or not python.isprintable()
+            or set(python) & set("'\\!")
+        ):
             raise UsageError(f"{python!r} cannot be the remote python: give a plain path, or a name on the PATH there.")
     code = _FIRST_STAGE.replace("\n", "\\n")
     quoted = " ".join(f"'{python}'" for python in pythons)

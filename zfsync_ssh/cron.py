@@ -24,6 +24,7 @@ from .jobsteps import Pushed, Steps
 from .location import Location
 from .lock import Lock
 from .retention import Keep, due, name_for, to_prune
+from .state import make_private
 
 _T = TypeVar("_T")
 
@@ -111,7 +112,7 @@ async def _locked(job: Job, lock: Lock, around: Surroundings) -> None:
 
 def _made(directory: Path) -> Path:
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(directory)
     except OSError as error:
         raise UsageError(f"{directory} cannot be made, where locks and the history are: {error.strerror}.") from error
     return directory

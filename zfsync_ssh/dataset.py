@@ -17,6 +17,14 @@ from .errors import UsageError
 MAX_NAME_CHARS = 255
 """Longest full name of a dataset or snapshot: ZFS_MAX_DATASET_NAME_LEN less its NUL (sys/fs/zfs.h)."""
 
+MAX_RECEIVED_CHARS = MAX_NAME_CHARS - len("/%recv")
+"""Longest full name of a dataset that may be received into. What goes on with one that exists is first received into
+its child ``%recv``, and where that name is too long, ZFS does not refuse: the kernel panics in dsl_dir_name, and the
+pool hangs until the next boot (OpenZFS 2.4.4, tests/lab/test_names.py)."""
+
+MAX_ROLLED_BACK_CHARS = MAX_NAME_CHARS - len("/%rollback")
+"""Likewise, of a dataset that may be rolled back."""
+
 _COMPONENT = re.compile(r"[A-Za-z0-9_.: -]+")
 
 FILESYSTEM = "filesystem"

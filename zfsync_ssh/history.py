@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+from .state import make_private
 
 RUNS_KEPT = 1000
 """Of each job and target."""
@@ -175,7 +176,7 @@ class History:
 
     def _begin(self) -> sqlite3.Connection:
         """Open the file, which is made if it is not there, and begin a change."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.path.parent)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
         try:

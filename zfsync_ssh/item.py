@@ -63,7 +63,8 @@ class Item:
     """Of `zfs send`, when it is not raw."""
     origin: Origin | None = None
     in_place: bool = False
-    """It cannot wait in the buffer, because it takes its encryption from its parent."""
+    """It cannot wait in the buffer: it takes its encryption from its parent, or the names of its snapshots, or of those
+    below it, are too long."""
     stream_there: str = ""
     """As `pinned`, what the copy that is there remembers."""
     newest_there: str = ""

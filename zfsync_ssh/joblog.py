@@ -1,6 +1,7 @@
 """Where an unattended job tells what it did: a file, syslog, whoever looks on; all of them or none.
 
 The file is opened for each entry, so that it may be moved away at any time and a new one begun, as log rotation does.
+It is made for its owner alone, for it names datasets and hosts; one that is there already keeps its mode.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class JobLog:
     def _append(self, line: bytes) -> None:
         assert self._file is not None
         try:
-            fd = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            fd = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 os.write(fd, line)  # in one go: several jobs may have one file
             finally:

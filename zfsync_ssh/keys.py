@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .errors import UsageError
 from .ssh_lines import with_pin
+from .state import make_private
 
 VARIABLE = "ZFSYNC_KEY_DIR"
 """The environment variable that names another directory for keys: tests have one of their own."""
@@ -97,8 +98,7 @@ def _locked(place: Path) -> Iterator[None]:
 
 def _make(place: Path, mode: int) -> None:
     if not place.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.mkdir(exist_ok=True)
+        make_private(place)
         place.chmod(mode)
 
 

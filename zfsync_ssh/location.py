@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from .dataset import check_name
 from .errors import UsageError
+
+_UNSAFE = re.compile(r"[\s\x00-\x1f\x7f'\"`$;&<>|(){}]")
+"""In no name of a host or user, as OpenSSH has it since 9.6: ssh_config may put both into a command (ProxyCommand),
+where a blank would make two words of one, and the second an option."""
 
 
 class Location(NamedTuple):
@@ -64,4 +69,8 @@ def parse_location(text: str) -> Location:
         raise UsageError(f"{text!r} is no place: put the IPv6 address in brackets, [ADDRESS]:DATASET.")
     if host.startswith("-") or user.startswith("-"):
         raise UsageError(f"{text!r} is no place: no host or user begins with '-'.")
+    if _UNSAFE.search(host + user) or "\\" in host:
+        raise UsageError(
+            f"{text!r} is no place: no host or user has a blank, a quote or one of $;&<>|(){{}} in its name."
+        )
     return Location(user or None, host, check_name(dataset))

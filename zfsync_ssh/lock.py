@@ -17,6 +17,8 @@ VARIABLE = "ZFSYNC_LOCK_DIR"
 """The environment variable that names another directory for locks: tests have one of their own."""
 
 _DIRECTORIES = ("/run/lock", "/var/run/lock", "/tmp")  # noqa: S108 - see _open
+_MODE = 0o644
+"""Whatever the umask: another account that wants the same lock has to open its file, and to read who holds it."""
 _MAX_FILE_NAME_CHARS = 200
 _MAX_OWNER_BYTES = 1024
 _LOOKERS = 50
@@ -44,6 +46,7 @@ class Lock:
                 break
             os.close(fd)  # its holder removed the file between our opening and locking it
         if writable:
+            os.fchmod(fd, _MODE)
             os.ftruncate(fd, 0)
             os.pwrite(fd, owner.encode("utf-8")[:_MAX_OWNER_BYTES], 0)
         self._fd = fd
@@ -105,7 +108,7 @@ def _open(path: str) -> Tuple[int, bool]:
     common = os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | common, 0o644), True
+            return os.open(path, os.O_RDWR | os.O_CREAT | common, _MODE), True
         except PermissionError:
             try:
                 return os.open(path, os.O_RDONLY | common), False

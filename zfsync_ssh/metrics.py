@@ -38,6 +38,7 @@ def write(path: Path, data: bytes) -> None:
             try:
                 file.write(data)
                 file.flush()
+                # Unlike all else that is written: node_exporter, which reads it, runs as an account of its own.
                 os.fchmod(file.fileno(), 0o644)
                 Path(file.name).replace(path)
             except BaseException:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Optional, Sequ
 from . import complaint, zfs
 from .blame import Failed
 from .buffer import PATH_PROPERTY, rename_plan
-from .dataset import Inventory, child_of, parent_of
+from .dataset import MAX_ROLLED_BACK_CHARS, Inventory, child_of, parent_of
 from .holds import lock_name, parse_tag, property_of
 from .listing import InventoryParser, listing_problem, missing, parse_numbers
 from .lock import Lock
@@ -204,6 +204,9 @@ class Operations:
 
     def _rollback(self, operation: Operation) -> Optional[Result]:
         dataset = operation.name.partition("@")[0]
+        if len(dataset) > MAX_ROLLED_BACK_CHARS:
+            why = "its name has %d characters, and ZFS rolls back %d at most" % (len(dataset), MAX_ROLLED_BACK_CHARS)
+            return Result(False, "name", why, operation.name)
         rows = self._snapshots(dataset)
         return _unchanged(rows, operation) or self._run(operation, zfs.rollback(operation.name))
 

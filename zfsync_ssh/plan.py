@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from .buffer import buffered_name
-from .dataset import MAX_NAME_CHARS, Dataset, Host, Inventory, ancestors_of, child_of, parent_of, pool_of
-from .decision import REFUSED, decide, state_of
+from .dataset import (
+    MAX_NAME_CHARS,
+    MAX_RECEIVED_CHARS,
+    Dataset,
+    Host,
+    Inventory,
+    ancestors_of,
+    child_of,
+    parent_of,
+    pool_of,
+)
+from .decision import REFUSED, UPTODATE, decide, state_of
 from .divergence import describe
 from .errors import UsageError, ZfsError
 from .item import Item
@@ -115,6 +125,13 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
     if decision.kind == REFUSED:
         assert there is not None  # nothing is refused where nothing is
         return replace(item, decision=decision, code="diverged", problem=describe(dataset, there, host))
+    cannot_wait = not child or item.in_place or (there is not None and there.name == own)
+    if len(own) > MAX_RECEIVED_CHARS and cannot_wait and decision.kind != UPTODATE:
+        problem = (
+            f"{host.at(own)} has {len(own)} characters, and ZFS can only bring datasets up to date whose names have at "
+            f"most {MAX_RECEIVED_CHARS}: choose a shorter target."
+        )
+        return replace(item, decision=decision, code="name", problem=problem)
     if there is not None and there.kind != dataset.kind:
         problem = (
             f"{host.at(there.name)} is a {there.kind} and {dataset.name} a {dataset.kind}: rename one of them; "
@@ -224,8 +241,38 @@ def _estimated(item: Item, written: Mapping[str, int]) -> Item:
     return replace(item, estimate=total)
 
 
-def place_for(item: Item, buffer: str, present: set[str]) -> str:
-    """Where to receive a dataset now, ``present`` being the children that are in their own places at the target."""
-    if item.state.exists or item.in_place or parent_of(item.child) is None or parent_of(item.child) in present:
+def place_for(item: Item, buffer: str, present: Collection[str], ahead: Collection[str] = ()) -> str:
+    """Where to receive a dataset now.
+
+    ``present`` is the children that are in their own places at the target, ``ahead`` those that will be before this one.
+    """
+    parent = parent_of(item.child)
+    if item.state.exists or item.in_place or parent is None:
         return item.place
-    return buffered_name(buffer, item.child, max(len(snapshot.name) for snapshot in item.source.snapshots))
+    if (parent in present or parent in ahead) and len(item.place) <= MAX_RECEIVED_CHARS:
+        return item.place
+    return _waiting(item, buffer)
+
+
+def with_room(plan: Plan, buffer: str) -> Plan:
+    """The plan in which what has snapshots of such long names that there is no room in ``buffer`` goes in place.
+
+    So does all above it: its parent has to be in place before it.
+    """
+    in_place: set[str] = set()
+    for item in plan.items:
+        if len(_waiting(item, buffer)) + 1 + _longest(item) > MAX_NAME_CHARS:
+            child: str | None = item.child
+            while child:
+                in_place.add(child)
+                child = parent_of(child)
+    items = (replace(item, in_place=True) if item.child in in_place else item for item in plan.items)
+    return replace(plan, items=tuple(items)) if in_place else plan
+
+
+def _waiting(item: Item, buffer: str) -> str:
+    return buffered_name(buffer, item.child, _longest(item))
+
+
+def _longest(item: Item) -> int:
+    return max((len(snapshot.name) for snapshot in item.source.snapshots), default=0)

@@ -10,7 +10,7 @@ from typing import Dict, List, Optional, Tuple
 from . import complaint, filters, lzc, zfs
 from .buffer import PATH_PROPERTY
 from .conversation import Conversation
-from .dataset import FILESYSTEM, child_of
+from .dataset import FILESYSTEM, MAX_RECEIVED_CHARS, child_of
 from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import RemoteProtocolError
 from .head import HEAD_BYTES
@@ -119,6 +119,9 @@ class Receiving:
 
     def _receive(self, step: _Step, message: Stream) -> Result:
         """Receive one stream; the result is sent as soon as it is known, which may be before the stream's end."""
+        if len(step.name) > MAX_RECEIVED_CHARS:  # whoever asks: it would end the whole machine
+            why = "its name has %d characters, and ZFS receives into %d at most" % (len(step.name), MAX_RECEIVED_CHARS)
+            return self._refuse(step, "name", why)
         force = step.first and step.placeholder
         looks = self._bounds is not None or (lzc.load(self._tree.command) is not None and not message.filter)
         first = self._first(HEAD_BYTES) if looks else []

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from .dataset import Dataset, Inventory
 from .errors import ZfsError
 from .recall import MAX_RECALLED, UNKNOWN
+from .state import make_private
 
 MAX_AGE_SECONDS = 86400
 """After so long a dataset's snapshots are listed anew, whatever ZFS says of them."""
@@ -135,7 +136,7 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, body: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # 0600
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""Where zfsync keeps what it has to remember."""
+"""Where zfsync keeps what it has to remember, and how such a directory is made."""
 
 from __future__ import annotations
 
@@ -17,3 +17,17 @@ def state_directory() -> Path:
         return Path("/var/lib/zfsync")
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".local/state") / "zfsync"
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory, and those above it that are missing, for this account alone, whatever the umask. `OSError`.
+
+    One that is there stays as it is: somebody may have wanted it so.
+    """
+    for path in (*reversed(directory.parents), directory):
+        if not path.exists():
+            try:
+                path.mkdir(mode=0o700)
+            except FileExistsError:  # another run was quicker
+                continue
+            path.chmod(0o700)

@@ -13,7 +13,7 @@ from . import complaint, zfs
 from .advice import check_prepared, receive_failure
 from .agent import AgentClient
 from .concurrency import task_group
-from .dataset import Host, parent_of
+from .dataset import Host
 from .decision import REFUSED, UPTODATE, TargetState
 from .dispatch import Dispatch
 from .endpoint import Endpoint
@@ -237,9 +237,7 @@ class Workers:
 
     def _place(self, item: Item, ahead: Collection[str] = ()) -> str:
         """Where to receive ``item``, the children ``ahead`` being on their way to their places before it."""
-        if parent_of(item.child) in ahead:
-            return item.place
-        return place_for(item, self._target.buffer, self._dispatch.present)
+        return place_for(item, self._target.buffer, self._dispatch.present, ahead)
 
     async def _need_buffer(self) -> None:
         """Make the buffer, unless it is there."""

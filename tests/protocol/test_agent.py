@@ -236,6 +236,22 @@ def test_a_stream_that_does_not_fit_the_decision_is_read_and_refused(talk: Talk)
     assert not any(command[0] == "receive" for command in talk.receiver.commands())
 
 
+@pytest.mark.parametrize(("length", "ok"), [(249, True), (250, False)])
+def test_nothing_is_received_into_a_name_that_would_make_the_kernel_panic(talk: Talk, length: int, ok: bool) -> None:
+    name = "dst/tree/" + "x" * (length - len("dst/tree/"))
+    talk.receiver.create("dst/tree")
+    talk.receiver.create(name)
+    talk.receiver.snapshot(f"{name}@1", guid=11)
+    talk.begin()
+    stream = fake_stream(SNAPSHOTS[1], 11)
+    talk.say(sync(name[len("dst/tree") :]), Stream(name[len("dst/tree") :], 11, 22), Data(stream), End(len(stream)))
+    assert isinstance(talk.hear(), Answer)
+    result = talk.hear()
+    assert isinstance(result, Result)
+    assert (result.ok, result.code) == ((True, "") if ok else (False, "name"))
+    assert any(command[0] == "receive" for command in talk.receiver.commands()) == ok
+
+
 def test_after_a_failed_step_the_next_one_is_refused(talk: Talk) -> None:
     talk.begin()
     one, two = fake_stream(SNAPSHOTS[0]), fake_stream(SNAPSHOTS[1], 11)

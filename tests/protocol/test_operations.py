@@ -97,6 +97,17 @@ def test_what_loses_something_is_done_when_all_is_as_it_was_seen(target: Machine
     assert target.do("destroy", "dst/tree/b", "").ok  # it is not there
 
 
+@pytest.mark.parametrize(("length", "ok"), [(245, True), (246, False)])
+def test_nothing_is_rolled_back_whose_name_would_make_the_kernel_panic(target: Machine, length: int, ok: bool) -> None:
+    name = "dst/tree/" + "x" * (length - len("dst/tree/"))
+    target.state.create(name)
+    for short in ("1", "2"):
+        target.state.snapshot(f"{name}@{short}")
+    result = target.do("rollback", f"{name}@1", target.newest(name))
+    assert (result.ok, result.code) == ((True, "") if ok else (False, "name"))
+    assert target.snapshots(name) == (["1"] if ok else ["1", "2"])
+
+
 @pytest.mark.parametrize(("verb", "name"), [("rollback", "b@1"), ("hollow", "a"), ("destroy", "b")])
 @pytest.mark.parametrize("seen", ["", "1", "other"])
 def test_what_loses_something_is_refused_when_something_has_come_since(

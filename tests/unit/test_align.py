@@ -402,6 +402,21 @@ def test_replace_hollows_what_has_children() -> None:
     assert "/a/k" in target.datasets
 
 
+@pytest.mark.parametrize(
+    ("choice", "longest"), [(Divergence.ROLLBACK, 245), (Divergence.REPLACE, 249)], ids=["rollback", "replace"]
+)
+@pytest.mark.parametrize("below", [False, True], ids=["alone", "with children"])
+def test_nothing_is_lost_where_zfs_could_not_go_on_with_so_long_a_name(
+    choice: Divergence, longest: int, below: bool
+) -> None:
+    for length in (longest, longest + 1):
+        child = "/" + "x" * (length - len("dst/"))
+        more = {f"{child}/k": "@k,5"} if below else {}
+        changes, target = settled(choice, HERE, dataset(DIVERGED), more, child=child)
+        assert len(changes) == (length == longest)
+        assert (target.datasets.get(child) == dataset(DIVERGED)._replace(name="dst" + child)) == (length > longest)
+
+
 def test_a_dataset_of_another_kind_is_replaced_only_where_that_can_succeed() -> None:
     (change,), _ = settled(Divergence.REPLACE, HERE, dataset("@x,9"), kind=VOLUME)
     assert change.operations == (Operation("destroy", "dst/a", ("9",)),)

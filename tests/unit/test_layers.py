@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parents[2] / "zfsync_ssh"
 
 ROWS = (
     ("", "errors", "events", "concurrency", "units"),  # "" is the package itself, for its version
-    ("dataset", "resume", "holds", "throttle", "entry", "toml_lines", "config_example", "watchdog"),
-    ("state", "location", "buffer", "decision", "schedule", "history", "authorized", "floor", "head"),
+    ("state", "dataset", "resume", "holds", "throttle", "entry", "toml_lines", "config_example", "watchdog"),
+    ("location", "buffer", "decision", "schedule", "history", "authorized", "floor", "head"),
     ("ssh_lines", "messages", "selection", "blame", "verification", "crontab", "systemd", "retention", "item"),
     ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps", "keys", "ssh_keys"),
     ("policy", "prune", "divergence", "metrics", "allowed", "complaint", "recall"),

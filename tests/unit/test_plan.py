@@ -14,10 +14,12 @@ from tests.unit.histories import Histories, histories
 from zfsync_ssh.buffer import decode
 from zfsync_ssh.dataset import FILESYSTEM, VOLUME, Dataset, Host, Inventory, Snapshot, parent_of
 from zfsync_ssh.decision import FULL, INCREMENTAL, NEW, REFUSED, RESUME, UPTODATE, Decision
+from zfsync_ssh.dispatch import Dispatch
 from zfsync_ssh.divergence import newest_base
 from zfsync_ssh.errors import RemoteProtocolError, UsageError, ZfsError
 from zfsync_ssh.item import Item
-from zfsync_ssh.plan import Plan, make_plan, place_for, snapshots_needed, with_estimates
+from zfsync_ssh.plan import Plan, make_plan, place_for, snapshots_needed, with_estimates, with_room
+from zfsync_ssh.policy import DEFAULT
 from zfsync_ssh.steps import replan
 
 ROOT = "dst/tree"
@@ -438,6 +440,67 @@ def test_a_dataset_that_is_somewhere_is_received_where_it_is() -> None:
     plan = planned(tree("src/tree", root="@s,1", a="@s,2 @t,4", a_b="@s,3 @t,5"), target)
     assert place_for(plan.items[1], BUFFER, set()) == f"{ROOT}/a"
     assert place_for(plan.items[2], BUFFER, {"", "/a"}) == f"{BUFFER}/2F612F62"
+
+
+def long_child(length: int, below: str = ROOT) -> str:
+    """A child whose full name has so many characters."""
+    return "/" + "x" * (length - len(below) - 1)
+
+
+@pytest.mark.parametrize(("length", "buffered"), [(249, False), (250, True), (253, True)])
+def test_a_new_dataset_of_a_name_that_must_not_be_received_into_waits_under_another(
+    length: int, buffered: bool
+) -> None:
+    child = long_child(length)
+    source = Inventory("src", {"": dataset("@s,1", "src"), child: dataset("@a,1 @b,2", "src" + child)})
+    item = planned(source, tree(ROOT, root="@s,1")).items[1]
+    place = place_for(item, BUFFER, {""})
+    assert (len(item.steps), item.problem) == (2, "")
+    assert place.startswith(BUFFER + "/") == buffered
+    assert len(place) <= 249
+
+
+@pytest.mark.parametrize(("length", "code"), [(249, ""), (250, "name")])
+@pytest.mark.parametrize("placeholder", [False, True])
+def test_what_is_there_with_a_name_that_must_not_be_received_into_is_refused(
+    length: int, code: str, placeholder: bool
+) -> None:
+    child = long_child(length)
+    there = dataset("" if placeholder else "@a,1", ROOT + child)._replace(placeholder=placeholder)
+    target = Inventory(ROOT, {"": dataset("@s,1", ROOT), child: there})
+    source = Inventory("src", {"": dataset("@s,1", "src"), child: dataset("@a,1 @b,2", "src" + child)})
+    item = planned(source, target).items[1]
+    assert (item.code, bool(item.steps)) == (code, not code)
+    if code:
+        assert item.problem == (
+            f"there:{ROOT + child} has 250 characters, and ZFS can only bring datasets up to date whose names have at "
+            "most 249: choose a shorter target."
+        )
+
+
+def test_what_is_up_to_date_may_have_any_name() -> None:
+    child = long_child(253)
+    there = Inventory(ROOT, {"": dataset("@s,1", ROOT), child: dataset("@a,1", ROOT + child)})
+    source = Inventory("src", {"": dataset("@s,1", "src"), child: dataset("@a,1", "src" + child)})
+    assert planned(source, there).items[1].problem == ""
+
+
+def test_what_has_no_room_in_the_buffer_for_its_snapshots_waits_for_its_parent_and_that_for_its_own() -> None:
+    room = 255 - len(f"{BUFFER}/2F612F62@")
+    for length, waits in ((room, False), (room + 1, True)):
+        source = tree("src/tree", root="@s,1", a="@s,2", a_b=f"@{'x' * length},3", c="@s,4")
+        plan = with_room(planned(source, Inventory(ROOT, {}, ancestors=("dst",))), BUFFER)
+        assert [item.in_place for item in plan.items] == [False, waits, waits, False]
+        root, a, b, _ = plan.items
+        assert place_for(b, BUFFER, set()).startswith(BUFFER) != waits
+        dispatch = Dispatch([b, a, root], set(), DEFAULT)
+        assert dispatch.take() == (root if waits else b)
+        if waits:
+            assert dispatch.take() is None
+            dispatch.arrived(root, ROOT)
+            assert dispatch.take() == a
+            dispatch.arrived(a, f"{ROOT}/a")
+            assert dispatch.take() == b
 
 
 # ---- a receiver that decides anew ------------------------------------------------------------------------------------

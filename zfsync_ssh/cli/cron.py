@@ -108,17 +108,25 @@ def _command(job: str, config: Config, given: Path | None) -> list[str]:
 
 
 def _enable(job: str, texts: dict[str, str]) -> None:
+    from ..state import make_private
     from ..systemd import unit_names
 
     directory = _units()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private(directory)
         for name, text in texts.items():
-            (directory / name).write_text(text)
+            _write_unit(directory / name, text)
     except OSError as error:
         raise UsageError(f"The units cannot be written to {directory}: {error.strerror}.") from error
     _systemctl("daemon-reload")
     _systemctl("enable", "--now", unit_names(job)[1])
+
+
+def _write_unit(path: Path, text: str) -> None:
+    """Write it for everyone to read, as units are, and for its owner alone to write, whatever the umask."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(text)
 
 
 def _disable(job: str) -> bool:

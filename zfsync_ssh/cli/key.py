@@ -83,6 +83,8 @@ def _setup(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{arguments.place} is on this machine, and needs no key: give HOST:DATASET.")
     if arguments.host_key and not _FINGERPRINT.fullmatch(arguments.host_key):
         raise UsageError(f"{arguments.host_key} is no fingerprint: give SHA256:..., as 'ssh-keygen -l' prints it.")
+    if (arguments.remote_zfsync or "").startswith("-"):
+        raise UsageError(f"{arguments.remote_zfsync!r} is no program: give the path of zfsync there.")
     way = _way(arguments, place)
     served, floor = None, parse_floor(arguments.keep_at_least)
     if not arguments.unconfined:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -203,7 +204,10 @@ def _read_plan(path: Path) -> dict[str, Any]:
 
 def _write_plan(path: Path, made: dict[str, Any]) -> None:
     try:
-        path.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+        # It names datasets, snapshots and hosts. A file that is there already keeps its mode.
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(json.dumps(made, indent=2) + "\n")
     except OSError as error:
         raise UsageError(f"The plan cannot be written to {path}: {error.strerror}.") from error
 
