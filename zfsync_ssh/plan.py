@@ -244,7 +244,7 @@ def _estimated(item: Item, written: Mapping[str, int]) -> Item:
 def place_for(item: Item, buffer: str, present: Collection[str], ahead: Collection[str] = ()) -> str:
     """Where to receive a dataset now.
 
-    ``present`` is the children that are in their own places at the target, ``ahead`` those that will be before this one.
+    ``present`` is the children in their own places at the target, ``ahead`` those that will be when this one comes.
     """
     parent = parent_of(item.child)
     if item.state.exists or item.in_place or parent is None:

@@ -307,8 +307,8 @@ class Workers:
         failed = next((result for result in results if isinstance(result, Result) and not result.ok), None)
         if sent.problem:
             self._fail(sent, sent.code, sent.problem)
-        elif failed is not None and sent.place != self._place(sent.item):
-            # It was to be received below one that was ahead of it, and has not arrived.
+        elif failed is not None and sent.place == sent.item.target != self._place(sent.item):
+            # It was to be received below one that was ahead of it, which has not arrived.
             await self._settle(lane, await self._send(lane, sent.item))
         elif failed is not None and failed.code in _LOOK_AGAIN and not fresh:
             await self._look_again(lane, sent)

@@ -12,7 +12,7 @@ from zfsync_ssh.channel import Channel
 from zfsync_ssh.dataset import Host
 from zfsync_ssh.endpoint import Endpoint
 from zfsync_ssh.errors import AgentError, ConnectError, UsageError, ZfsError
-from zfsync_ssh.events import Ended, Event, Opened, Status
+from zfsync_ssh.events import Cleaned, Ended, Event, Opened, SendEnded, SendStarted, Status
 from zfsync_ssh.jobs import clean_buffer
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.policy import Policy
@@ -42,6 +42,38 @@ async def test_a_tree_arrives_and_is_kept_up_to_date(pair: Pair, pull: bool) -> 
     assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
     assert pair.outcomes[prefix + "src/tree/a/b"].what == "@3 -> @4"
     assert pair.outcomes[prefix + "src/tree"].status is Status.UP_TO_DATE
+
+
+async def test_what_is_below_a_large_dataset_does_not_wait_for_it(pair: Pair) -> None:
+    tree(pair)
+    assert await pair.push(policy=Policy(buffer_behind=0)) == 0
+    started = {event.source: event.buffered for event in pair.events if isinstance(event, SendStarted)}
+    assert started == {"src/tree": False, "src/tree/a": True, "src/tree/a/b": True, "src/tree/v:1 x": True}
+    assert [event.renamed for event in pair.events if isinstance(event, Cleaned)] == [3]
+    assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
+    assert pair.receiver.guids("dst/tree.zfsyncbuffer") == {}
+
+
+async def test_what_was_to_arrive_below_one_that_fails_is_sent_again_to_the_buffer(pair: Pair) -> None:
+    for child in ("", "/a", "/a/b"):
+        pair.sender.create("src/tree" + child)
+        pair.sender.snapshot(f"src/tree{child}@1")
+    pair.receiver.hang(receive=0)  # the root's, until all are on their way; then it fails
+
+    def observe(event: Event) -> None:
+        pair.events.append(event)
+        if isinstance(event, SendEnded) and event.source == "src/tree/a/b":
+            pair.receiver.hang()
+
+    assert await pair.replicate(observe, channels=1) == 3
+    places = [(event.source, event.buffered) for event in pair.events if isinstance(event, SendStarted)]
+    for name in ("src/tree/a", "src/tree/a/b"):
+        assert [buffered for source, buffered in places if source == name] == [False, True]
+        assert f"{name} has arrived, but waits in dst/tree.zfsyncbuffer" in pair.outcomes[name].message
+    assert pair.outcomes["src/tree"].code == "failed"
+    assert await pair.push() == 0
+    assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
+    assert pair.receiver.guids("dst/tree.zfsyncbuffer") == {}
 
 
 @pytest.mark.parametrize("pull", [False, True])
