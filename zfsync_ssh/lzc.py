@@ -49,7 +49,7 @@ _SAID = {
     errno.ETXTBSY: "destination has been modified since most recent snapshot",
     errno.ENOTSUP: "pool must be upgraded to receive this stream",
     errno.EBUSY: "destination is in use, or contains partially-complete state",
-    errno.EBADE: "checksum mismatch or incomplete stream",  # ECKSUM
+    52: "checksum mismatch or incomplete stream",  # ECKSUM; errno has it on Linux alone, as EBADE
     errno.EXDEV: "not an earlier snapshot from the same fs",
     errno.EINVAL: "invalid stream, or one that this kernel does not know",
     errno.ENAMETOOLONG: "name is too long",
@@ -122,20 +122,14 @@ class Library:
 
         self._lib = opened
         self._ctypes = ctypes
-        pointer, text = ctypes.c_void_p, ctypes.c_char_p
-        opened.lzc_send.argtypes = (text, text, ctypes.c_int, ctypes.c_int)
-        opened.lzc_receive_with_cmdprops.argtypes = (
-            *(
-                text,
-                pointer,
-                pointer,
-                pointer,
-                ctypes.c_uint,
-                text,
-            ),  # name, two lists, key and length, origin
-            *(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int),  # force, resumable, raw, descriptor
-            *(text, ctypes.c_int, pointer, pointer, pointer, pointer),  # head; unused; bytes, flags; unused; errors
-        )
+        pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+        opened.lzc_send.argtypes = (text, text, number, number)
+        # Snapshot, two lists of properties, a key and its length, origin; force, resumable, raw, descriptor; the head, one
+        # that is not used, where to tell bytes and flags, another that is not used, and the errors.
+        given = (text, pointer, pointer, pointer, ctypes.c_uint, text)
+        how = (number, number, number, number)
+        told = (text, number, pointer, pointer, pointer, pointer)
+        opened.lzc_receive_with_cmdprops.argtypes = (*given, *how, *told)
         opened.nvlist_alloc.argtypes = (pointer, ctypes.c_uint, ctypes.c_int)
         opened.nvlist_free.argtypes = (pointer,)
         opened.nvlist_free.restype = None
@@ -158,14 +152,13 @@ class Library:
     def receive(self, snapshot: str, head: bytes, raw: bool, how: Reception, fd: int) -> Completed:
         """Receive what follows ``head``, from the pipe ``fd``, as ``snapshot``: resumable, and mounting nothing."""
         ctypes, lib = self._ctypes, self._lib
-        errors, number_read, flags = ctypes.c_void_p(), ctypes.c_uint64(), ctypes.c_uint64()
+        errors, length, flags = ctypes.c_void_p(), ctypes.c_uint64(), ctypes.c_uint64()
         values = {name: _value(name, value) for name, value in how.properties}
         properties = self._nvlist(values) if values else None
         try:
-            number = lib.lzc_receive_with_cmdprops(
-                *(snapshot.encode(), None, properties, None, 0, None, False, True, raw, fd, head, -1),
-                *(ctypes.byref(number_read), ctypes.byref(flags), None, ctypes.byref(errors)),
-            )
+            given = (snapshot.encode(), None, properties, None, 0, None)
+            told = (head, -1, ctypes.byref(length), ctypes.byref(flags), None, ctypes.byref(errors))
+            number = lib.lzc_receive_with_cmdprops(*given, False, True, raw, fd, *told)
             lacking = self._numbers(errors) if errors else {}
         finally:
             for made in (properties, errors):
