@@ -124,8 +124,8 @@ class Library:
         self._ctypes = ctypes
         pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
         opened.lzc_send.argtypes = (text, text, number, number)
-        # Snapshot, two lists of properties, a key and its length, origin; force, resumable, raw, descriptor; the head, one
-        # that is not used, where to tell bytes and flags, another that is not used, and the errors.
+        # Snapshot, two lists of properties, a key and its length, origin; force, resumable, raw, descriptor; the head,
+        # one that is not used, where to tell bytes and flags, another that is not used, and the errors.
         given = (text, pointer, pointer, pointer, ctypes.c_uint, text)
         how = (number, number, number, number)
         told = (text, number, pointer, pointer, pointer, pointer)
