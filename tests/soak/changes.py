@@ -7,7 +7,7 @@ A name is never used twice, but where two datasets swap theirs: what is gone at 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tests.faults.field import Look
@@ -37,9 +37,11 @@ class Tree:
     origins: Mapping[str, str]
     snapshots: Mapping[str, tuple[str, ...]]
     """Of each child, oldest first."""
+    swapped: frozenset[str] = frozenset()
+    """Children whose copies, or what came from them, still stand where another dataset is now."""
 
     @classmethod
-    def of(cls, look: Look, root: str) -> Tree:
+    def of(cls, look: Look, root: str, swapped: frozenset[str] = frozenset()) -> Tree:
         """What was seen at the source."""
         at = len(root)
         own: dict[str, list[str]] = {name[at:]: [] for name in look.datasets}
@@ -51,6 +53,7 @@ class Tree:
             {name[at:]: row["type"] for name, row in look.datasets.items()},
             {name[at:]: row["origin"][at:] for name, row in look.datasets.items() if row["origin"] != "-"},
             {child: tuple(names) for child, names in own.items()},
+            swapped,
         )
 
     def below(self, child: str) -> list[str]:
@@ -70,7 +73,11 @@ class Tree:
         own = set(self.below(child))
         origins = [(clone, origin.partition("@")[0]) for clone, origin in self.origins.items()]
         # `zfs destroy -r` destroys no clone of what it destroys either, not even one below it.
-        return len(self.kinds) - len(own) >= MIN_DATASETS and not any(of in own for _, of in origins)
+        return (
+            len(self.kinds) - len(own) >= MIN_DATASETS
+            and not any(of in own for _, of in origins)
+            and not own & self.swapped
+        )
 
     def parents(self) -> list[str]:
         """Where another dataset may be made."""
@@ -90,6 +97,19 @@ class Tree:
                 steps.append(("zfs", "destroy", f"{self.root}{child}@{','.join(surplus)}"))
                 kept[child] = tuple(name for name in names if name not in surplus)
         return replace(self, snapshots=kept), steps
+
+
+def swapped(source: Look, root: str, target: Look, copies: Collection[str]) -> frozenset[str]:
+    """Children that are not to be destroyed before all copies have followed: see docs/reliability-soak.md."""
+    owners = {guid: name.partition("@")[0] for name, guid in source.snapshots.items()}
+    found = set()
+    for name, guid in target.snapshots.items():
+        dataset = name.partition("@")[0]
+        for copy in copies:
+            place = root + dataset[len(copy) :]
+            if dataset.startswith(copy + "/") and place in source.datasets and owners.get(guid, place) != place:
+                found.add(owners[guid][len(root) :])
+    return frozenset(found)
 
 
 def is_encrypted(child: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from tests.faults.field import Look
 from tests.soak import changes
 from tests.soak.changes import KINDS, Step, Tree, draw
 
@@ -46,6 +49,17 @@ def test_a_snapshot_with_a_clone_is_not_destroyed_nor_is_its_dataset_nor_the_las
     last = Tree(TREE.root, TREE.kinds, {}, dict.fromkeys(CHILDREN, ("s0",)))
     drawn = [draw(last, 7, number) for number in range(1, 400)]
     assert all(kind != "destroy snapshots" for kind, _ in drawn)
+
+
+def test_what_was_swapped_is_not_destroyed_before_the_copies_have_followed() -> None:
+    source = Look({f"t{child}": {} for child in ("", "/x", "/y")}, {"t/x@1": "2", "t/y@1": "1"}, [], {}, [], [], [])
+    before = replace(source, snapshots={"c/x@1": "1", "c/y@1": "2", "d/x@1": "2", "d/y@1": "1"})
+    after = replace(source, snapshots={"c/x@1": "2", "c/y@1": "1"})
+    moved = replace(source, snapshots={"c/old@1": "1"})
+    assert changes.swapped(source, "t", before, ["c", "d"]) == {"/x", "/y"}
+    assert changes.swapped(source, "t", after, ["c", "d"]) == changes.swapped(source, "t", moved, ["c"]) == frozenset()
+    assert "/f-d" in TREE.destroyable()
+    assert "/f-d" not in replace(TREE, swapped=frozenset({"/f-d"})).destroyable()
 
 
 def test_a_tree_that_is_large_enough_does_not_grow_and_one_that_is_small_enough_does_not_shrink() -> None:
