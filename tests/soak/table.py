@@ -72,7 +72,12 @@ def blocks(count: int) -> list[slice]:
 
 
 def is_growing(name: str, entries: Sequence[Entry]) -> bool:
-    """Whether the median of the last block of runs is above that of the first by more than its slack."""
+    """Whether the median of the last hundred runs is above that of the first by more than its slack.
+
+    Never of fewer than 200: in the first runs the tree grows, and what zfsync remembers is written for the first time.
+    """
+    if len(entries) < 2 * BLOCK:
+        return False
     parts = blocks(len(entries))
     first, last = (statistics.median(e.figures[name] for e in entries[part]) for part in (parts[0], parts[-1]))
     return last - first > FIGURES[name].slack * FIGURES[name].unit
@@ -81,7 +86,7 @@ def is_growing(name: str, entries: Sequence[Entry]) -> bool:
 def growing(entries: Sequence[Entry]) -> list[str]:
     """The titles of what grows."""
     whole = [entry for entry in entries if entry.figures]
-    return [figure.title for name, figure in FIGURES.items() if whole and is_growing(name, whole)]
+    return [figure.title for name, figure in FIGURES.items() if is_growing(name, whole)]
 
 
 def table(entries: Sequence[Entry]) -> str:
@@ -94,7 +99,8 @@ def table(entries: Sequence[Entry]) -> str:
     lines = [f"| first / median / last / max | {' | '.join(heads)} | slack | |", "|---" * (len(parts) + 3) + "|"]
     for name, figure in {**FIGURES, **CONTEXT}.items():
         cells = [_shown([entry.figures[name] / figure.unit for entry in whole[part]]) for part in parts]
-        judged = ("**growing**" if is_growing(name, whole) else "flat") if name in FIGURES else ""
+        judged = "" if name not in FIGURES or len(whole) < 2 * BLOCK else "flat"
+        judged = "**growing**" if judged and is_growing(name, whole) else judged
         slack = f"{figure.slack:g}" if name in FIGURES else ""
         lines.append(f"| {figure.title} | {' | '.join(cells)} | {slack} | {judged} |")
     return "\n".join(lines)

@@ -28,6 +28,13 @@ def test_what_leaks_slowly_is_growing_and_one_that_was_large_once_is_not() -> No
     assert growing(entries(400, processes_target=once)) == []
 
 
+def test_of_few_runs_nothing_is_called_growing_or_flat() -> None:
+    leak = [float(at) for at in range(199)]
+    assert growing(entries(199, processes_target=leak)) == []
+    assert "flat" not in table(entries(199, processes_target=leak))
+    assert "flat" in table(entries(200))
+
+
 def test_slack_is_in_the_unit_of_the_figure() -> None:
     slack = FIGURES["client_peak"].slack
     up = [0.0] * 100 + [slack * 1024] * 100
