@@ -39,9 +39,11 @@ class Tree:
     """Of each child, oldest first."""
     swapped: frozenset[str] = frozenset()
     """Children whose copies, or what came from them, still stand where another dataset is now."""
+    promotable: frozenset[str] = frozenset()
+    """Clones that are clones in every copy too: others, once promoted, cannot always be followed."""
 
     @classmethod
-    def of(cls, look: Look, root: str, swapped: frozenset[str] = frozenset()) -> Tree:
+    def of(cls, look: Look, root: str, target: Look | None = None, copies: Collection[str] = ()) -> Tree:
         """What was seen at the source."""
         at = len(root)
         own: dict[str, list[str]] = {name[at:]: [] for name in look.datasets}
@@ -53,7 +55,8 @@ class Tree:
             {name[at:]: row["type"] for name, row in look.datasets.items()},
             {name[at:]: row["origin"][at:] for name, row in look.datasets.items() if row["origin"] != "-"},
             {child: tuple(names) for child, names in own.items()},
-            swapped,
+            swapped(look, root, target, copies) if target else frozenset(),
+            clones_everywhere(look, root, target, copies) if target else frozenset(),
         )
 
     def below(self, child: str) -> list[str]:
@@ -110,6 +113,13 @@ def swapped(source: Look, root: str, target: Look, copies: Collection[str]) -> f
             if dataset.startswith(copy + "/") and place in source.datasets and owners.get(guid, place) != place:
                 found.add(owners[guid][len(root) :])
     return frozenset(found)
+
+
+def clones_everywhere(source: Look, root: str, target: Look, copies: Collection[str]) -> frozenset[str]:
+    """Children that are clones, at the source and in each copy."""
+    clones = [name[len(root) :] for name, row in source.datasets.items() if row["origin"] != "-"]
+    there = {name for name, row in target.datasets.items() if row["origin"] != "-"}
+    return frozenset(child for child in clones if all(copy + child in there for copy in copies))
 
 
 def is_encrypted(child: str) -> bool:
@@ -215,13 +225,11 @@ def _clone(tree: Tree, chance: random.Random, number: str) -> Iterator[Step]:
     yield ("zfs", "clone", f"{tree.root}{origin}@{chance.choice(tree.snapshots[origin])}", tree.root + child)
     yield _write(tree, child, chance)
     yield ("zfs", "snapshot", f"{tree.root}{child}@s{number}")
-    if chance.random() < 0.5:
-        yield ("zfs", "promote", tree.root + child)
 
 
 def _promote(tree: Tree, chance: random.Random, _: str) -> Iterator[Step]:
-    if tree.origins:
-        yield ("zfs", "promote", tree.root + chance.choice(list(tree.origins)))
+    if tree.promotable:
+        yield ("zfs", "promote", tree.root + chance.choice(sorted(tree.promotable)))
 
 
 def _property(tree: Tree, chance: random.Random, number: str) -> Iterator[Step]:

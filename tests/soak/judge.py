@@ -4,7 +4,6 @@ Pure; each function returns what is wrong.
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Collection
 
 from tests.faults import checks
@@ -23,10 +22,17 @@ def judge(plan: Plan, run: Run, source: Seen, target: Seen, moved: Collection[st
     wrong += checks.claims(run, source.look, target.look, ends)
     wrong += checks.equal(source.look, target.look, ends, expected)
     wrong += checks.left_at_target(target.look, ends) + checks.left(source.look, target.look, run)
-    wrong += bookmarks(source) + properties(run, source, target, ends)
+    wrong += properties(run, source, target, ends)
     if plan.deletes:
         wrong += surplus(source, target, ends)
-    return list(dict.fromkeys(wrong))
+    return list(dict.fromkeys(wrong + digests(source, target)))
+
+
+def digests(source: Seen, target: Seen) -> list[str]:
+    """Both digests of what has other contents, or what was said instead of one."""
+    here, there = source.look.contents, target.look.contents
+    pairs = ((guid, here[guid], there[guid]) for guid in target.look.snapshots.values() if guid in here)
+    return [f"GUID {guid}: {one} at the source, {other} in the copy" for guid, one, other in pairs if one != other]
 
 
 def overtaken(source: Seen, target: Seen, ends: Ends, moved: Collection[str]) -> list[str]:
@@ -52,12 +58,6 @@ def changed_hands(before: Look, after: Look) -> set[str]:
 def _failures(run: Run) -> list[tuple[str, str]]:
     last = {e["outcome"]["source"]: e["outcome"] for e in run.events if e["event"] == "finished"}
     return [(name, one["message"]) for name, one in last.items() if one["status"] == "failed"]
-
-
-def bookmarks(source: Seen) -> list[str]:
-    """Whether there is one bookmark at most for each dataset and target."""
-    counts = collections.Counter(name.rpartition(".")[0] for name, _ in source.bookmarks)
-    return [f"{mark} has {count} bookmarks" for mark, count in counts.items() if count > 1]
 
 
 def surplus(source: Seen, target: Seen, ends: Ends) -> list[str]:

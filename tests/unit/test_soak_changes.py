@@ -15,6 +15,7 @@ TREE = Tree(
     {child: "volume" if "/v-" in child else "filesystem" for child in CHILDREN},
     {"/c-h": "/f-a@s0"},
     {child: MANY if child == "/f-a" else ("s0", "s1") for child in CHILDREN},
+    promotable=frozenset({"/c-h"}),
 )
 DRAWS = [draw(TREE, 7, number) for number in range(1, 400)]
 
@@ -60,6 +61,14 @@ def test_what_was_swapped_is_not_destroyed_before_the_copies_have_followed() -> 
     assert changes.swapped(source, "t", after, ["c", "d"]) == changes.swapped(source, "t", moved, ["c"]) == frozenset()
     assert "/f-d" in TREE.destroyable()
     assert "/f-d" not in replace(TREE, swapped=frozenset({"/f-d"})).destroyable()
+
+
+def test_only_what_is_a_clone_in_every_copy_is_promoted() -> None:
+    clone, whole = {"origin": "t/x@1"}, {"origin": "-"}
+    source = Look({"t/a": clone, "t/b": clone, "t/c": whole}, {}, [], {}, [], [], [])
+    there = replace(source, datasets={"c/a": clone, "d/a": clone, "c/b": clone, "d/b": whole, "c/c": clone})
+    assert changes.clones_everywhere(source, "t", there, ["c", "d"]) == {"/a"}
+    assert "promote" not in {draw(replace(TREE, promotable=frozenset()), 7, number)[0] for number in range(1, 400)}
 
 
 def test_a_tree_that_is_large_enough_does_not_grow_and_one_that_is_small_enough_does_not_shrink() -> None:

@@ -47,11 +47,6 @@ def test_nothing_is_wrong_when_all_is_well() -> None:
             ["pool/keep/pushed/b@1 is nobody's snapshot", "pool/keep/pushed/b is gone at the source"],
         ),
         (
-            replace(SOURCE, bookmarks=[["tank/soak/a#zfsync.0a.1", "1"], ["tank/soak/a#zfsync.0a.2", "2"]]),
-            TARGET,
-            ["tank/soak/a#zfsync.0a has 2 bookmarks"],
-        ),
-        (
             replace(SOURCE, values={("tank/soak/a", "soak:note"): "3", ("tank/soak", "soak:note"): "2"}),
             TARGET,
             ["tank/soak/a has soak:note=3, and its copy None"],
