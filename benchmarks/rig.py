@@ -56,12 +56,14 @@ class ContestantFailed(Exception):
 
 
 class Probe:
-    """`benchmarks.probe` on one machine."""
+    """`benchmarks.probe` on one machine; or another program there, ``path``, that answers questions like it."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, path: str = "") -> None:
         self.machine = machine
-        machine.put(HERE / "probe.py", "/root/probe.py")
-        argv = ["sh", "-c", "exec python3 -u /root/probe.py 2>> /root/probe.log"]
+        if not path:
+            path = "/root/probe.py"
+            machine.put(HERE / "probe.py", path)
+        argv = ["sh", "-c", f"exec python3 -u {path} 2>> /root/probe.log"]
         self._process = machine.start(argv, stdin=subprocess.PIPE)
 
     def ask(self, do: str, **more: Any) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class Target:
             dataset = self.datasets.pop(other)
             moved = to + other[len(child) :]
             self.datasets[moved] = dataset._replace(name=self.root + moved)
+        self._follow(operation.name, self.root + to)
         return operation
 
     def can_park(self, child: str, to: str) -> bool:
@@ -112,6 +113,27 @@ class Target:
         for other in self.below(child):
             below = other[len(child) :]
             self.buffered[to + below] = self.datasets.pop(other)._replace(name=place + below, path=self.root + to)
+        self._follow(dataset.name, place)
+
+    def _follow(self, old: str, new: str) -> None:
+        """Let the clones of a dataset that was renamed, and of what is below it, name it as it now is."""
+        for datasets in (self.datasets, self.buffered):
+            for child, dataset in datasets.items():
+                if dataset.origin and child_of(old, dataset.origin.partition("@")[0]) is not None:
+                    datasets[child] = dataset._replace(origin=new + dataset.origin[len(old) :])
+
+    def promote(self, child: str, owner: str, count: int) -> None:
+        """Give the first ``count`` snapshots of ``owner``, the last of which is what ``child`` is a clone of, to it."""
+        promoted, origin = self.datasets[child], self.datasets[owner]
+        moved = origin.snapshots[:count]
+        self.datasets[child] = promoted._replace(origin=origin.origin, snapshots=(*moved, *promoted.snapshots))
+        self.datasets[owner] = origin._replace(
+            origin=f"{promoted.name}@{moved[-1].name}", snapshots=origin.snapshots[count:]
+        )
+        for snapshot in moved:
+            for clone, dataset in self.datasets.items():
+                if dataset.origin == f"{origin.name}@{snapshot.name}":
+                    self.datasets[clone] = dataset._replace(origin=f"{promoted.name}@{snapshot.name}")
 
 
 # ---- renames ---------------------------------------------------------------------------------------------------------
@@ -205,7 +227,8 @@ def _guids(dataset: Dataset) -> set[int]:
 def follow_promotions(source: Inventory, target: Target) -> list[Change]:
     """Clones at the target whose origin's snapshot now belongs to their source dataset: it was promoted."""
     changes = []
-    for child, dataset in tuple(target.datasets.items()):
+    for child in tuple(target.datasets):
+        dataset = target.datasets[child]  # as it is now: another promotion may have given it another origin
         promoted = source.datasets.get(child)
         of, _, short = dataset.origin.partition("@")
         owner = child_of(target.root, of) if of else None
@@ -215,13 +238,7 @@ def follow_promotions(source: Inventory, target: Target) -> list[Change]:
         at = next((index for index, one in enumerate(shared) if one.name == short), None)
         if at is None or all(one.guid != shared[at].guid for one in promoted.snapshots):
             continue
-        moved = shared[: at + 1]
-        target.datasets[child] = dataset._replace(
-            origin=target.datasets[owner].origin, snapshots=(*moved, *dataset.snapshots)
-        )
-        target.datasets[owner] = target.datasets[owner]._replace(
-            origin=f"{dataset.name}@{short}", snapshots=shared[at + 1 :]
-        )
+        target.promote(child, owner, at + 1)
         words = f"is promoted, as at the source: the snapshots up to @{short} go from {of} to it"
         changes.append(Change("promote", child, dataset.name, words, (Operation("promote", dataset.name),)))
     return changes

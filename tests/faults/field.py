@@ -59,7 +59,11 @@ class Look:
     @classmethod
     def of(cls, text: str) -> Look:
         """What was printed."""
-        seen: dict[str, Any] = json.loads(text)
+        return cls.of_seen(json.loads(text))
+
+    @classmethod
+    def of_seen(cls, seen: dict[str, Any]) -> Look:
+        """The same, read already."""
         rows = seen["snapshots"]
         return cls(
             {one["name"]: one for one in seen["datasets"]},

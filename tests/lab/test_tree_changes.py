@@ -131,6 +131,23 @@ def test_a_promotion_is_followed(world: World) -> None:
     world.assert_equal()
 
 
+def test_a_promotion_is_followed_in_the_run_that_renames_what_it_was_a_clone_of(world: World) -> None:
+    world.create("/base")
+    world.snapshot("1")
+    world.sender.run(["zfs", "clone", f"{world.source}/base@1", f"{world.source}/clone"])
+    world.snapshot("2")
+    assert world.push().status == 0
+    world.sender.run(["zfs", "promote", f"{world.source}/clone"])
+    assert world.push().status == 0
+    assert world.get("origin", "/base") == f"{world.target}/clone@1"
+    world.sender.run(["zfs", "promote", f"{world.source}/base"])
+    world.sender.run(["zfs", "rename", f"{world.source}/clone", f"{world.source}/other"])
+    run = world.push("--json")
+    assert run.status == 0, run
+    assert (world.get("origin", "/base"), world.get("origin", "/other")) == ("-", f"{world.target}/base@1")
+    world.assert_equal()
+
+
 def test_snapshots_that_are_gone_go_but_not_held_ones_nor_the_base(world: World) -> None:
     world.create("/a")
     for name in ("1", "2", "3", "4"):

@@ -266,6 +266,31 @@ def test_a_promotion_is_repeated_and_the_snapshots_go_over() -> None:
     assert there.datasets["/clone"].origin == ""
 
 
+@pytest.mark.parametrize("base", ["/moved", "/not yet/base"])
+def test_a_promotion_is_repeated_when_what_it_was_a_clone_of_is_renamed_too(base: str) -> None:
+    source, there = promotable()
+    source.datasets[base] = source.datasets.pop("/base")._replace(name="src" + base)
+    follow_renames(source, there)
+    if base in there.datasets:
+        assert there.datasets["/clone"].origin == "dst/moved@a"
+        (change,) = follow_promotions(source, there)
+        assert change.operations == (Operation("promote", "dst/clone"),)
+        assert there.datasets[base].origin == "dst/clone@a"
+    else:  # it waits for its parent
+        assert there.datasets["/clone"].origin == f"{there.buffered[base].name}@a"
+
+
+def test_promotions_that_follow_from_one_another_are_all_repeated() -> None:
+    source = source_of({"": "@r,1", "/base": "@c,5", "/one": "@b,3", "/two": "@a,2 @d,4"})
+    there = target_of({"": "@r,1", "/base": "@a,2 @b,3 @c,5", "/one": "", "/two": "@d,4"})
+    there.datasets["/one"] = there.datasets["/one"]._replace(origin="dst/base@b")
+    there.datasets["/two"] = there.datasets["/two"]._replace(origin="dst/base@a")
+    changes = follow_promotions(source, there)
+    assert [change.name for change in changes] == ["dst/one", "dst/two"]
+    assert there.datasets["/two"].origin == ""
+    assert (there.datasets["/one"].origin, there.datasets["/base"].origin) == ("dst/two@a", "dst/one@b")
+
+
 @pytest.mark.parametrize(
     ("origin", "line"),
     [("", "@a,2 @own,3"), ("elsewhere@a", "@a,2 @own,3"), ("dst/base@gone", "@a,2 @own,3"), ("dst/base@a", "@own,3")],
