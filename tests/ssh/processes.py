@@ -91,7 +91,7 @@ def children(parent: int) -> list[int]:
 
 
 def of_connections(sshd: int) -> list[int]:
-    """The processes of sshd's connections: one each, and with OpenSSH 10.6 for root too one of the user's below it."""
+    """The processes of sshd's connections: one each, and in OpenSSH 10 one of the user below it, for root as well."""
     own = children(sshd)
     return own + [pid for one in own for pid in children(one) if _name(pid).startswith("sshd")]
 
