@@ -142,12 +142,12 @@ def _own_namespace() -> bool:
 
     What others mount and unmount still gets in, so that nothing of theirs is kept busy.
     """
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
     try:
+        import ctypes  # not in every Python: it needs libffi
+
+        libc = ctypes.CDLL(None, use_errno=True)
         return not libc.unshare(_CLONE_NEWNS) and not libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None)
-    except AttributeError:
+    except (ImportError, AttributeError):
         return False
 
 

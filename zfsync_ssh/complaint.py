@@ -20,6 +20,8 @@ _NEVER_RAN = (
     ("utilities must be run as root", "permission"),
     ("/dev/zfs and /proc/self/mounts", "no-zfs"),
     ("ZFS modules", "no-zfs"),
+    ("Failed to load zfs module", "no-zfs"),  # FreeBSD; openzfs: of the package
+    ("Failed to load openzfs module", "no-zfs"),
 )
 _CODES = (
     *_NEVER_RAN,
@@ -41,6 +43,7 @@ _CODES = (
     ("dataset does not exist", "missing"),
     ("unable to restore to destination", "missing"),
     ("is busy", "busy"),
+    ("Device busy", "busy"),  # FreeBSD's strerror
     ("being held", "busy"),
     ("dependent clones", "busy"),
     ("no such tag", "missing"),

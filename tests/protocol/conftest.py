@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests import fakezfs
+from tests import agents, fakezfs
 from tests.fakezfs import State
 from zfsync_ssh import bootstrap
 from zfsync_ssh.channel import LocalOpener
@@ -38,11 +37,11 @@ class Pair:
     events: list[Event] = field(default_factory=list)
 
     def target(self, root: str = "dst/tree", buffer: str = "") -> Endpoint:
-        opener = LocalOpener(bootstrap.command((sys.executable,)))
+        opener = LocalOpener(bootstrap.command((agents.PYTHON,)))
         return Endpoint(opener, Host("there"), root, buffer or root + ".zfsyncbuffer", zfs_command(self.receiver))
 
     def remote_source(self, root: str) -> AgentSource:
-        opener = LocalOpener(bootstrap.command((sys.executable,)))
+        opener = LocalOpener(bootstrap.command((agents.PYTHON,)))
         return AgentSource(Endpoint(opener, Host("far"), root, "", zfs_command(self.sender)))
 
     async def push(self, source: str = "src/tree", root: str = "dst/tree", pull: bool = False, **options: Any) -> int:

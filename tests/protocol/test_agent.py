@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import agents
 from tests.fakezfs import State, content
 from tests.protocol.conftest import zfs_command
+from zfsync_ssh import bootstrap
 from zfsync_ssh.dataset import Snapshot
 from zfsync_ssh.decision import FULL, INCREMENTAL, NEW, REFUSED, RESUME, UPTODATE, TargetState
 from zfsync_ssh.messages import (
@@ -44,9 +47,14 @@ from zfsync_ssh.messages import (
 from zfsync_ssh.protocol import HEADER, MAX_DATA_BYTES, Connection, encode
 from zfsync_ssh.remote_agent import Agent
 
+NONCE = "0123456789abcdef"
+
 
 class Talk:
-    """A client that says what it is told, message by message, to a real agent in a thread."""
+    """A client that says what it is told, message by message, to a real agent.
+
+    The agent is in a thread, or in a process where the tests are to have another Python for it.
+    """
 
     def __init__(self, receiver: State) -> None:
         self.receiver = receiver
@@ -58,11 +66,29 @@ class Talk:
         self.status: int | None = None
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
+        if agents.IS_ANOTHER:
+            self._start_another()
         assert isinstance(self.hear(), Hello)
 
     def _serve(self) -> None:
-        with self._theirs:
-            self.status = Agent(self._theirs.fileno(), self._theirs.fileno()).serve()
+        with self._theirs as theirs:
+            if agents.IS_ANOTHER:
+                line = ["/bin/sh", "-c", bootstrap.command((agents.PYTHON,))]
+                end = theirs.fileno()
+                self.status = subprocess.run(line, stdin=end, stdout=end).returncode
+            else:
+                self.status = Agent(theirs.fileno(), theirs.fileno()).serve()
+
+    def _start_another(self) -> None:
+        """Send the agent to the python that waits for it, and hear its greeting."""
+        self.socket.sendall(bootstrap.payload(NONCE))
+        greeting = bootstrap.Greeting(NONCE)
+        rest = None
+        while rest is None:
+            data = self.socket.recv(65536)
+            assert data, f"there is no agent, but status {self.end()}"
+            rest = greeting.feed(data)
+        self.connection.receive(rest)
 
     def say(self, *messages: Message) -> None:
         for message in messages:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import agents
 from tests.fakezfs import State
 from tests.protocol.conftest import zfs_command
 from zfsync_ssh import bootstrap, reading
@@ -51,7 +51,7 @@ class Ends:
                 os.utime(self.of(name, child) / parent, ns=(0, 0))
 
     def end(self, name: str) -> Endpoint:
-        opener = LocalOpener(bootstrap.command((sys.executable,)))
+        opener = LocalOpener(bootstrap.command((agents.PYTHON,)))
         return Endpoint(opener, Host(), name, "", zfs_command(self.states[name]))
 
     async def verify(self, **options: Any) -> int:

@@ -90,6 +90,19 @@ def children(parent: int) -> list[int]:
     return found
 
 
+def of_connections(sshd: int) -> list[int]:
+    """The processes of sshd's connections: one each, and in OpenSSH 10 one of the user below it, for root as well."""
+    own = children(sshd)
+    return own + [pid for one in own for pid in children(one) if _name(pid).startswith("sshd")]
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def eventually(what: str, look: Callable[[], _T | None]) -> _T:
     """What ``look`` returns as soon as that is true; an AssertionError that says ``what`` was not so in time."""
     end = time.monotonic() + PATIENCE_SECONDS

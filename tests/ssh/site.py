@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tests import fakezfs
+from tests import agents, fakezfs
 from tests.fakezfs import State
 from tests.ssh.processes import MARK, Running, eventually, marked
 from zfsync_ssh.lock import Lock
@@ -157,6 +157,8 @@ class Site:
         site.receiver.create(pool)
         site.script("near/zfs", zfs_script(site.sender))
         site.be_slow(0)
+        if agents.IS_ANOTHER:
+            site.script("far/python3", f'exec {shlex.quote(agents.PYTHON)} "$@"')
         (directory / "ssh_config").touch()
         return site
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.ssh.processes import Running, children, eventually
+from tests.ssh.processes import Running, eventually, of_connections
 from tests.ssh.relay import relay_to
 from tests.ssh.site import Run, Site, Sshd
 from zfsync_ssh import transport
@@ -163,7 +163,7 @@ def test_a_connection_that_is_reset_after_the_streams_is_called_lost_as_well(
 
 def test_an_sshd_that_is_killed_ends_everything(site: Site, sshd: Sshd, zfsync: Zfsync, pushing: Pushing) -> None:
     started = pushing(sshd.port)
-    for pid in children(sshd.pid):
+    for pid in of_connections(sshd.pid):
         Running(pid, sshd.pid, ()).kill()
     run = site.wait(started)
     assert run.status == 5

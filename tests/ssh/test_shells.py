@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 
 import pytest
 
+from tests import agents
 from tests.ssh.site import Run, Site, Sshd, login_shell
 
 Zfsync = Callable[[list[str]], Run]
@@ -32,7 +34,7 @@ def sshd_with(site: Site, shell: str, before: str) -> int:
 # -- shells --
 
 
-@pytest.mark.parametrize("name", ["bash", "dash", "csh", "fish"])
+@pytest.mark.parametrize("name", ["bash", "dash", "csh", "tcsh", "zsh", "mksh", "fish"])
 def test_the_login_shell_may_be(name: str, site: Site, zfsync: Zfsync) -> None:
     shell = shutil.which(name)
     if shell is None:
@@ -139,6 +141,17 @@ def test_the_next_python_is_taken_after_one(shim: str, site: Site, zfsync: Zfsyn
     run = push_through(site, zfsync, "/bin/sh", "", "--dry-run")
     assert (run.status, run.err) == (0, "")
     assert len(log.read_text().splitlines()) == 1
+
+
+def test_the_first_python_there_runs_the_agent(site: Site, sshd: Sshd, zfsync: Zfsync) -> None:
+    site.tree()
+    path = f"{site.directory}/far:/usr/local/bin:/usr/bin:/bin"
+    show = ["/usr/bin/env", "-i", f"PATH={path}", "python3", "-c", "import platform; print(platform.python_version())"]
+    there = subprocess.run(show, capture_output=True, text=True, check=True).stdout.strip()
+    run = zfsync(site.arguments(sshd.port, "--dry-run", "--verbose"))
+    assert (run.status, run.err) == (0, "")
+    assert f"(python {there}, " in run.out
+    assert not agents.IS_ANOTHER or there == agents.version()
 
 
 def test_the_remote_python_that_is_named_is_the_one(site: Site, zfsync: Zfsync) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import agents
 from zfsync_ssh import __version__, bootstrap
 from zfsync_ssh.bootstrap import (
     EXIT_NO_PAYLOAD,
@@ -33,7 +33,7 @@ NONCE = "0123456789abcdef"
 BEGIN = Begin(PROTOCOL, "p/t", "p/t.zfsyncbuffer", ("false",))
 TALK = encode(BEGIN) + encode(Ping(5)) + encode(Close())
 
-SHELLS = ("sh", "dash", "bash", "csh", "fish")
+SHELLS = ("sh", "dash", "bash", "csh", "tcsh", "zsh", "mksh", "fish")
 
 
 def shell(name: str) -> object:
@@ -95,11 +95,11 @@ def test_a_python_that_no_shell_could_be_told_of_is_refused(python: str) -> None
 
 @pytest.mark.parametrize("name", [shell(name) for name in SHELLS])
 def test_the_agent_starts_in_any_shell(name: str) -> None:
-    done = run(command((sys.executable,)), payload(NONCE) + TALK, name)
+    done = run(command((agents.PYTHON,)), payload(NONCE) + TALK, name)
     assert (done.returncode, done.stderr) == (0, b"")
     hello, *rest = heard(done.stdout)
     assert isinstance(hello, Hello)
-    assert (hello.protocol, hello.version, hello.python) == (PROTOCOL, __version__, sys.version.split()[0])
+    assert (hello.protocol, hello.version, hello.python) == (PROTOCOL, __version__, agents.version())
     assert rest == [Result(True), Pong(5), Bye()]  # not a byte behind the payload was swallowed
 
 
@@ -123,7 +123,7 @@ def test_a_host_without_python_is_known_by_its_status() -> None:
 @pytest.mark.parametrize("status", [2, 96, 126, 127])
 def test_a_python_that_is_none_or_too_old_is_passed_over(tmp_path: Path, status: int) -> None:
     unfit = script(tmp_path, "python3", f"exit {status}")
-    done = run(command((unfit, sys.executable)), payload(NONCE) + TALK)
+    done = run(command((unfit, agents.PYTHON)), payload(NONCE) + TALK)
     assert done.returncode == 0
     assert len(heard(done.stdout)) == 4
     assert run(command((unfit,)), payload(NONCE)).returncode == EXIT_NO_PYTHON
@@ -131,12 +131,12 @@ def test_a_python_that_is_none_or_too_old_is_passed_over(tmp_path: Path, status:
 
 def test_a_python_that_fails_otherwise_is_the_last(tmp_path: Path) -> None:
     failing = script(tmp_path, "python3", "exit 3")
-    done = run(command((failing, sys.executable)), payload(NONCE))
+    done = run(command((failing, agents.PYTHON)), payload(NONCE))
     assert (done.returncode, done.stdout) == (3, b"")
 
 
 def test_a_path_with_spaces_and_dollars_is_found(tmp_path: Path) -> None:
-    odd = script(tmp_path, 'py $HOME "3"', f'exec {sys.executable} "$@"')
+    odd = script(tmp_path, 'py $HOME "3"', f'exec {agents.PYTHON} "$@"')
     assert len(heard(run(command((odd,)), payload(NONCE) + TALK).stdout)) == 4
 
 
@@ -144,7 +144,7 @@ def test_the_environment_there_does_not_change_the_agent(tmp_path: Path, monkeyp
     (tmp_path / "zlib.py").write_text("raise SystemExit(55)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert run(command((sys.executable,)), payload(NONCE)).returncode == 0
+    assert run(command((agents.PYTHON,)), payload(NONCE)).returncode == 0
 
 
 # ---- the payload -----------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_the_environment_there_does_not_change_the_agent(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("length", [0, 1, 12, 40, 500, -1])
 def test_a_payload_that_is_cut_short_is_known_by_its_status(length: int) -> None:
-    done = run(command((sys.executable,)), payload(NONCE)[:length])
+    done = run(command((agents.PYTHON,)), payload(NONCE)[:length])
     assert (done.returncode, done.stdout, done.stderr) == (EXIT_NO_PAYLOAD, b"", b"")
 
 
@@ -168,7 +168,7 @@ def test_the_payload_may_come_in_pieces(size: int) -> None:
     if size == 1:
         data = data[:200]  # enough to be read byte by byte through the header
     with subprocess.Popen(
-        ["sh", "-c", command((sys.executable,))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ["sh", "-c", command((agents.PYTHON,))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as agent:
         assert agent.stdin
         assert agent.stdout
@@ -199,7 +199,7 @@ HEAVY = {"asyncio", "dataclasses", "logging", "argparse", "tempfile", "subproces
 
 
 def test_the_agent_imports_nothing_heavy_before_its_hello(tmp_path: Path) -> None:
-    slow = script(tmp_path, "python3", f'exec {sys.executable} -X importtime "$@"')
+    slow = script(tmp_path, "python3", f'exec {agents.PYTHON} -X importtime "$@"')
     done = run(command((slow,)), payload(NONCE) + TALK)
     assert len(heard(done.stdout)) == 4
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines() if "|" in line}

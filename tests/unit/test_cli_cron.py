@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_job_is_put_into_the_crontab_listed_and_removed(home: Path, capsys: py
     (line,) = capsys.readouterr().out.splitlines()
     job, when, command = line.split("\t")
     assert (job, when) == ("web", "*/15 * * * *")
-    assert command.endswith("python -m zfsync_ssh cron run web")
+    assert command.endswith(f"{sys.executable} -m zfsync_ssh cron run web")
     assert main(["cron", "remove", "web"]) == 0
     assert main(["cron", "remove", "web"]) == 2
     assert said(capsys) == "The crontab has no line for a job web: 'zfsync cron list' shows those there are."
