@@ -11,7 +11,6 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from .dataset import MAX_NAME_CHARS, child_of, parent_of, pool_of
@@ -51,7 +50,9 @@ def buffered_name(buffer: str, child: str, longest_snapshot: int) -> str:
     name = "%s/%s" % (buffer, encode(child))
     if len(name) + 1 + longest_snapshot <= MAX_NAME_CHARS:
         return name
-    return "%s/%s%s" % (buffer, _DIGEST_MARK, hashlib.sha256(child.encode("utf-8")).hexdigest()[:_DIGEST_CHARS])
+    from hashlib import sha256  # OpenSSL with it, which most agents never need
+
+    return "%s/%s%s" % (buffer, _DIGEST_MARK, sha256(child.encode("utf-8")).hexdigest()[:_DIGEST_CHARS])
 
 
 def child_waiting(root: str, buffer: str, name: str, path: str) -> Optional[str]:

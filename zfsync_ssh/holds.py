@@ -10,7 +10,6 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-import hashlib
 from typing import NamedTuple, Optional
 
 PREFIX = "zfsync:"
@@ -43,7 +42,9 @@ def parse_tag(text: str) -> Optional[Tag]:
 
 def digest_of(target: str) -> str:
     """A short name for ``target``, ``host:dataset``, where the full one does not fit."""
-    return hashlib.sha256(target[-MAX_TARGET_CHARS:].encode("utf-8")).hexdigest()[:_DIGEST_CHARS]
+    from hashlib import sha256  # OpenSSL with it, which most agents never need
+
+    return sha256(target[-MAX_TARGET_CHARS:].encode("utf-8")).hexdigest()[:_DIGEST_CHARS]
 
 
 def property_of(target: str) -> str:

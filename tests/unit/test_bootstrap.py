@@ -195,7 +195,7 @@ LATER = {
     "receiving",
 }
 """Modules that are sent along, and cost nothing more until they are needed."""
-HEAVY = {"asyncio", "dataclasses", "logging", "argparse", "tempfile", "subprocess", "pathlib", "inspect"}
+HEAVY = {"asyncio", "hashlib", "dataclasses", "logging", "argparse", "tempfile", "subprocess", "pathlib", "inspect"}
 
 
 def test_the_agent_imports_nothing_heavy_before_its_hello(tmp_path: Path) -> None:
