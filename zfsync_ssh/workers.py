@@ -358,7 +358,8 @@ class Workers:
         if lane.sending is not None and not client.channel.paused:
             sent, who = lane.under_way[-1], lane.sending.waits_for(since)
         else:
-            sent, who = lane.under_way[0], _target_waits(client, lane.sending is None, since)
+            sent = next((sent for sent in lane.under_way if not sent.known), lane.under_way[0])
+            who = _target_waits(client, lane.sending is None, since)
         length = sent.bytes + (lane.sending.length if lane.sending and sent is lane.under_way[-1] else 0)
         name = self._source.host.at(sent.item.source.name)
         message = stood_still(name, self._stall_timeout, length, who)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.protocol.conftest import Pair
 from zfsync_ssh.events import Status
+from zfsync_ssh.policy import Policy
 
 
 async def test_the_buffer_needs_no_mountpoint(pair: Pair) -> None:
@@ -11,7 +12,7 @@ async def test_the_buffer_needs_no_mountpoint(pair: Pair) -> None:
     pair.sender.snapshot("src/tree@1", 1000)
     pair.sender.snapshot("src/tree/a@1", 100_000)
     pair.receiver.deny("mountpoint")
-    assert await pair.push() == 0
+    assert await pair.push(policy=Policy(buffer_behind=0)) == 0
     made = [command[-1] for command in pair.receiver.commands() if command[0] == "create"]
     assert made == ["dst/tree.zfsyncbuffer"] * 2  # with a mountpoint, and without
     assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")

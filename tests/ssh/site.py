@@ -27,6 +27,10 @@ REPOSITORY = Path(fakezfs.__file__).parent.parent
 ENDS_SECONDS = 60
 
 
+AT_ONCE = ("--buffer-behind", "0")
+"""With these, what is below a new root does not wait for it, though it is small: several channels are at work."""
+
+
 @dataclass(frozen=True)
 class Keys:
     """Files made once for all tests."""

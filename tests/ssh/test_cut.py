@@ -11,7 +11,7 @@ import pytest
 
 from tests.ssh.processes import Running, eventually, of_connections
 from tests.ssh.relay import relay_to
-from tests.ssh.site import Run, Site, Sshd
+from tests.ssh.site import AT_ONCE, Run, Site, Sshd
 from zfsync_ssh import transport
 from zfsync_ssh.aftermath import Aftermath
 
@@ -33,7 +33,7 @@ def pushing(site: Site) -> Pushing:
         site.tree("a", size=LARGE)
         site.tree("b", size=b)
         site.be_slow(SLOW_SECONDS)
-        run = site.start(site.arguments(port, *more))
+        run = site.start(site.arguments(port, *AT_ONCE, *more))
         for child in "ab" if b == LARGE else "a":
             receiving(site, child)
         site.be_slow(0)

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 
 from tests.ssh.processes import eventually
-from tests.ssh.site import Run, Site, Sshd
+from tests.ssh.site import AT_ONCE, Run, Site, Sshd
 
 Zfsync = Callable[[list[str]], Run]
 
@@ -16,7 +16,7 @@ Zfsync = Callable[[list[str]], Run]
 def first_run(site: Site, sshd: Sshd) -> subprocess.Popen[str]:
     """A run that is amid its streams."""
     site.tree("a")
-    run = site.start(site.arguments(sshd.port))
+    run = site.start(site.arguments(sshd.port, *AT_ONCE))
     eventually("the first run sends", lambda: site.receives("a"))
     return run
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.ssh.processes import eventually
-from tests.ssh.site import ENDS_SECONDS, Run, Site, Sshd
+from tests.ssh.site import AT_ONCE, ENDS_SECONDS, Run, Site, Sshd
 
 Zfsync = Callable[[list[str]], Run]
 
@@ -36,7 +36,7 @@ def test_without_a_terminal_there_are_plain_lines(site: Site, sshd: Sshd) -> Non
 
 def test_json_lines_tell_the_whole_story(site: Site, sshd: Sshd) -> None:
     site.tree("a")
-    run = site.push(sshd.port, "--json")
+    run = site.push(sshd.port, "--json", *AT_ONCE)
     assert (run.status, run.err) == (0, "")
     names = [event["event"] for event in run.events]
     assert names[0] == "started"

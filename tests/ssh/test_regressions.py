@@ -6,7 +6,7 @@ import signal
 import socket
 
 from tests.ssh.processes import eventually
-from tests.ssh.site import ENDS_SECONDS, Site, Sshd
+from tests.ssh.site import AT_ONCE, ENDS_SECONDS, Site, Sshd
 from tests.ssh.test_cut import LARGE, SLOW_SECONDS, Pushing, Zfsync, pushing, receiving  # noqa: F401
 
 
@@ -43,7 +43,7 @@ def test_a_dead_channel_takes_no_more_datasets(site: Site, sshd: Sshd, pushing: 
 
 def test_a_reader_that_goes_away_is_no_failure(site: Site, sshd: Sshd) -> None:
     site.tree("a")
-    run = site.start(site.arguments(sshd.port))
+    run = site.start(site.arguments(sshd.port, *AT_ONCE))
     assert run.stdout is not None
     run.stdout.readline()
     run.stdout.close()
@@ -55,7 +55,7 @@ def test_a_reader_that_goes_away_is_no_failure(site: Site, sshd: Sshd) -> None:
 def test_an_interrupt_before_the_hello_ends_the_run_at_once(site: Site) -> None:
     site.tree()
     sshd = site.sshd(ForceCommand="exec sleep 60")
-    started = site.start(site.arguments(sshd.port))
+    started = site.start(site.arguments(sshd.port, *AT_ONCE))
     eventually("session", lambda: site.far and len(site.near) == 1 and len(site.sender.commands()) == 2)
     started.send_signal(signal.SIGTERM)
     run = site.wait(started)

@@ -33,7 +33,7 @@ def test_the_origin_may_come_in_the_same_run() -> None:
     assert (item.origin.base, item.origin.at, item.origin.child) == ("src/b@a", "", "/b")
     assert [(step.base, step.to.name, step.single) for step in item.steps] == [
         ("src/b@a", "x", True),
-        ("@x", "y", False),
+        ("@x", "y", True),
     ]
 
 
