@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import cases, large
-from .contestants import BZFS, BZFS_CACHED, LISTING_ALL, PIPE, SYNCOID, WAITING, ZFSYNC
+from .contestants import BUFFERING, BZFS, BZFS_CACHED, LISTING_ALL, PIPE, SYNCOID, WAITING, ZFSYNC
 from .rig import Rig, open_rig
 from .rounds import Result, say
 
@@ -44,12 +44,14 @@ def _cases(options: argparse.Namespace) -> dict[str, Callable[[Rig], Iterable[Re
             for n in options.datasets
         ),
         "first": lambda rig: (
-            cases.first(rig, n, (*(c for c in contestants(n) if c != BZFS_CACHED), WAITING, PIPE), rounds, few(n))
+            cases.first(
+                rig, n, (*(c for c in contestants(n) if c != BZFS_CACHED), WAITING, BUFFERING, PIPE), rounds, few(n)
+            )
             for n in options.datasets
         ),
         "delayed": lambda rig: (
             case(rig, n, who, rounds, {}, options.rtt[-1])
-            for case, who in ((cases.changed, (ZFSYNC, PIPE)), (cases.first, (ZFSYNC, WAITING, PIPE)))
+            for case, who in ((cases.changed, (ZFSYNC, PIPE)), (cases.first, (ZFSYNC, WAITING, BUFFERING, PIPE)))
             for n in options.datasets
         ),
         "inventory": lambda rig: (cases.inventory(rig, rounds, *size) for size in cases.MANY),

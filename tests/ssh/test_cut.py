@@ -155,7 +155,7 @@ def test_a_connection_that_is_reset_after_the_streams_is_called_lost_as_well(
     monkeypatch.setattr(Aftermath, "clean_buffer", cut_before)
     with relay_to(sshd.port) as relay:
         site.trust(site.keys.host, relay.port)
-        run = zfsync(site.arguments(relay.port))
+        run = zfsync(site.arguments(relay.port, *AT_ONCE))
     assert run.status == 5
     assert run.err.splitlines()[-1].startswith("zfsync: The connection to 127.0.0.1 was lost: ")
     site.nothing_is_left()
@@ -181,7 +181,7 @@ def test_a_connection_that_falls_silent_is_given_up(
     site.tree("a", size=LARGE)
     with relay_to(sshd.port, silent_after=LARGE // 4) as relay:
         site.trust(site.keys.host, relay.port)
-        run = zfsync(site.arguments(relay.port))
+        run = zfsync(site.arguments(relay.port, *AT_ONCE))
     assert run.status == 5
     assert run.err.splitlines()[-1].startswith("zfsync: The connection to 127.0.0.1 was lost: ")
     site.nothing_is_left()
