@@ -12,7 +12,6 @@ from .rundir import MachineConfig, RunDirectory
 
 RING_DEPTH = 64  # a deeper ring stalls
 KERNEL_VARIABLE = "ZFSYNC_LAB_KERNEL"  # another kernel source than the pinned one, as in linux-source-6.18
-ZFS_VARIABLE = "ZFSYNC_LAB_ZFS"  # the zfs-dkms of another release of Debian, as in trixie
 
 
 class UmlBackend(GuestBackend):
@@ -67,5 +66,5 @@ def _kernel_stage() -> Stage:
         inputs=(UML / "kernel.config", RECIPES),
         needs_mb=7000,
         usually="8 to 13 minutes",
-        environment={name: value for name, value in os.environ.items() if name in (KERNEL_VARIABLE, ZFS_VARIABLE)},
+        environment={name: value for name, value in os.environ.items() if name == KERNEL_VARIABLE},
     )
