@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Collection, Hashable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from . import complaint, zfs
@@ -14,16 +14,15 @@ from .advice import check_prepared, receive_failure
 from .agent import AgentClient
 from .concurrency import task_group
 from .dataset import Host
-from .decision import REFUSED, UPTODATE, TargetState
+from .decision import REFUSED, UPTODATE
 from .dispatch import Dispatch
 from .endpoint import Endpoint
-from .errors import AgentError, ConnectError, RemoteProtocolError, StalledError, ZfsError, ZfsyncError
+from .errors import AgentError, ConnectError, StalledError, ZfsError, ZfsyncError
 from .events import Notice, Observer, Opened, Progress, SendEnded, SendStarted, Status
 from .item import Item, Step
+from .lane import Lane, Sent, check_answers, question_about, target_waits
 from .ledger import Ledger
 from .messages import (
-    MAX_SYNC_BOOKMARKS,
-    MAX_SYNC_SNAPSHOTS,
     Abort,
     Answer,
     End,
@@ -31,13 +30,10 @@ from .messages import (
     Operation,
     Result,
     Stream,
-    Sync,
-    trimmed,
 )
 from .plan import place_for
 from .policy import Policy
 from .protocol import MAX_IN_FLIGHT
-from .sending import Sending
 from .source import Source
 from .steps import one_by_one, replan
 from .throttle import Throttle
@@ -60,57 +56,6 @@ MAX_QUESTIONS_AHEAD = MAX_IN_FLIGHT - MAX_STEPS_AHEAD - 2
 """Unanswered ones of a channel, behind which another dataset still fits."""
 _LOOK_AGAIN = ("stale", "partial", "diverged", "exists")
 """Codes that may only mean that the target has changed since it was listed: it is looked at once more."""
-
-
-@dataclass(slots=True, eq=False)
-class _Sent:
-    """A dataset whose streams are on their way, and the answers that are still to come."""
-
-    item: Item
-    place: str
-    answer: asyncio.Future[Message]
-    started: float
-    results: list[asyncio.Future[Message]] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    """Bytes of the streams that the results are about."""
-    problem: str = ""
-    """What went wrong at the source."""
-    code: str = "source"
-    bytes: int = 0
-
-    @property
-    def known(self) -> bool:
-        """Whether all answers have come."""
-        return self.answer.done() and all(result.done() for result in self.results)
-
-
-@dataclass(slots=True)
-class _Lane:
-    """A data channel and what goes over it now."""
-
-    index: int
-    client: AgentClient
-    watch: Watch
-    sending: Sending | None = None
-    stalled: asyncio.Future[str] | None = None
-    """Done, with what to say, when the stream that is being sent is to be ended."""
-    under_way: collections.deque[_Sent] = field(default_factory=collections.deque)
-    """What is not settled yet."""
-    before: int = 0
-    """Bytes of the current dataset in streams that are done."""
-    error: AgentError | None = None
-
-    @property
-    def ahead(self) -> set[str]:
-        """The children that are on their way to their own places."""
-        return {sent.item.child for sent in self.under_way if sent.place == sent.item.target}
-
-    @property
-    def mark(self) -> Hashable | None:
-        """Changes with every byte and answer; None when the lane waits for nothing."""
-        if self.sending is None and not self.client.unanswered:
-            return None
-        return self.client.progress, self.before, self.sending and (id(self.sending), self.sending.length)
 
 
 class Workers:
@@ -138,7 +83,7 @@ class Workers:
         self._observe = observe
         self._dispatch = Dispatch((), set(), policy)
         self._settled = asyncio.Event()
-        self._lanes: list[_Lane] = []
+        self._lanes: list[Lane] = []
         self._making_buffer = asyncio.Lock()
 
     async def run(self, control: AgentClient, dispatch: Dispatch, channels: int) -> None:
@@ -159,7 +104,7 @@ class Workers:
                 )
             )
         self._lanes = [
-            _Lane(index, client, Watch(self._stall_timeout)) for index, client in enumerate(clients or [control])
+            Lane(index, client, Watch(self._stall_timeout)) for index, client in enumerate(clients or [control])
         ]
         ticker = asyncio.create_task(self._tick())
         try:
@@ -179,9 +124,9 @@ class Workers:
         """What to say of an agent that has gone: that the connection has gone, if it has."""
         return connection_lost(self._target.host) if self._target.lost else error
 
-    async def _work(self, lane: _Lane) -> None:
+    async def _work(self, lane: Lane) -> None:
         """Send one dataset after the other, always the next that can be, until none is left or the agent has gone."""
-        sent: collections.deque[_Sent] = collections.deque()
+        sent: collections.deque[Sent] = collections.deque()
         while lane.error is None:
             if lane.client.error is not None:
                 lane.error = lane.client.error
@@ -207,14 +152,14 @@ class Workers:
             await self._settle(lane, sent.popleft())
         self._settled.set()
 
-    async def _send(self, lane: _Lane, item: Item, fresh: bool = False) -> _Sent:
+    async def _send(self, lane: Lane, item: Item, fresh: bool = False) -> Sent:
         """Send all streams of one dataset, without waiting for what the receiver makes of them."""
         await lane.client.channel.drain()  # what is sent ahead must not pile up here
         place = self._place(item, lane.ahead)
         if place.startswith(self._target.buffer + "/"):
             await self._need_buffer()
-        question = _question(item, place, None if fresh else item.state)
-        sent = _Sent(item, place, lane.client.ask(question), time.monotonic())
+        question = question_about(item, place, None if fresh else item.state)
+        sent = Sent(item, place, lane.client.ask(question), time.monotonic())
         lane.under_way.append(sent)
         waits = place.startswith(self._target.buffer + "/")
         lane.before = 0
@@ -228,7 +173,7 @@ class Workers:
         self._observe(SendEnded(lane.index, item.source.name))
         return sent
 
-    def _streams(self, lane: _Lane, item: Item) -> Iterable[Step]:
+    def _streams(self, lane: Lane, item: Item) -> Iterable[Step]:
         """The streams that bring the steps of ``item``: a confined receiver takes no package of several snapshots."""
         if lane.client.confined:
             return one_by_one(item.steps)
@@ -249,7 +194,7 @@ class Workers:
                     check_prepared(operation, result, self._target.host, self._target.root)
                     self._buffer_there = True
 
-    async def _stream(self, lane: _Lane, sent: _Sent, step: Step) -> None:
+    async def _stream(self, lane: Lane, sent: Sent, step: Step) -> None:
         """Send one stream to its end, or until the receiver says that it has failed."""
         item, client = sent.item, lane.client
         stream = zfs.Stream(
@@ -291,12 +236,12 @@ class Workers:
             sent.lengths.append(sending.length)
             sent.bytes += sending.length
 
-    async def _settle(self, lane: _Lane, sent: _Sent, fresh: bool = False) -> None:
+    async def _settle(self, lane: Lane, sent: Sent, fresh: bool = False) -> None:
         """Wait for the answers about one dataset and make its outcome of them."""
         try:
             answer = await sent.answer
             results = [await result for result in sent.results]
-            _check_answers(lane.client, sent, answer, results)
+            check_answers(lane.client, sent, answer, results)
         except AgentError as error:
             lane.error = error
             self._fail(sent, "stalled" if isinstance(error, StalledError) else "lost", str(self._lost(error)))
@@ -319,14 +264,14 @@ class Workers:
             self._ledger.finish(sent.item, Status.SENT, bytes=sent.bytes, seconds=time.monotonic() - sent.started)
             self._settled.set()
 
-    async def _look_again(self, lane: _Lane, sent: _Sent) -> None:
+    async def _look_again(self, lane: Lane, sent: Sent) -> None:
         """The target was not as it was listed: ask what it is now, and try once more."""
         item = sent.item
         self._observe(
             Notice(f"{self._target.host.at(sent.place)} has changed since it was listed: looking again.", True)
         )
         try:
-            answer = await lane.client.ask(_question(item, sent.place, None))
+            answer = await lane.client.ask(question_about(item, sent.place, None))
             assert isinstance(answer, Answer)
             changed = replan(item, answer.decision, answer.name, self._policy)
         except AgentError as error:
@@ -352,14 +297,14 @@ class Workers:
                 if lane.client.error is None and lane.watch.stands(lane.mark):
                     self._end_stalled(lane)
 
-    def _end_stalled(self, lane: _Lane) -> None:
+    def _end_stalled(self, lane: Lane) -> None:
         """End the stream that stands still: the one from the source, or the channel if the target takes nothing."""
         client, since = lane.client, lane.watch.since
         if lane.sending is not None and not client.channel.paused:
             sent, who = lane.under_way[-1], lane.sending.waits_for(since)
         else:
             sent = next((sent for sent in lane.under_way if not sent.known), lane.under_way[0])
-            who = _target_waits(client, lane.sending is None, since)
+            who = target_waits(client, lane.sending is None, since)
         length = sent.bytes + (lane.sending.length if lane.sending and sent is lane.under_way[-1] else 0)
         name = self._source.host.at(sent.item.source.name)
         message = stood_still(name, self._stall_timeout, length, who)
@@ -368,57 +313,15 @@ class Workers:
         elif not lane.stalled.done():
             lane.stalled.set_result(message)
 
-    def _fail(self, sent: _Sent, code: str, message: str) -> None:
+    def _fail(self, sent: Sent, code: str, message: str) -> None:
         seconds = time.monotonic() - sent.started
         self._dispatch.failed(sent.item)
         self._settled.set()
         self._ledger.finish(sent.item, Status.FAILED, code=code, message=message, bytes=sent.bytes, seconds=seconds)
 
 
-def _target_waits(client: AgentClient, whole: bool, since: float) -> str:
-    """Whom a stream waits for that the target has taken nothing of ``since`` then, ``whole`` or not: a clause."""
-    if client.heard <= since:
-        return f"the agent on {client.host} was not heard of"
-    what = "came to no end after the whole stream" if whole else "took nothing more"
-    return f"zfs receive {what} on {client.host}, where the agent answers ('zpool status' there may say why)"
-
-
-def _check_answers(client: AgentClient, sent: _Sent, answer: Message, results: list[Message]) -> None:
-    """Hang up on an agent that answers about something else; `RemoteProtocolError`."""
-    problem = ""
-    if not isinstance(answer, Answer) or answer.child != sent.item.child:
-        problem = f"an Answer about another dataset than {sent.item.source.name}"
-    for result, length in zip(results, sent.lengths, strict=True):
-        if isinstance(result, Result) and result.ok and result.length != length:
-            problem = f"a Result of {result.length} bytes for a Stream of {length} of {sent.item.source.name}"
-    if problem:
-        error = RemoteProtocolError(f"The agent on {client.host} broke the protocol: received {problem}.")
-        client.give_up(error)
-        raise error
-
-
 async def _first(*futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _question(item: Item, place: str, known: TargetState | None) -> Sync:
-    needed = {step.base_guid for step in item.steps} | {step.to.guid for step in item.steps if step.token}
-    snapshots = trimmed(item.source.snapshots, needed, MAX_SYNC_SNAPSHOTS)
-    bookmarks = trimmed(item.source.bookmarks, needed, MAX_SYNC_BOOKMARKS)
-    return Sync(
-        item.child,
-        item.source.kind,
-        place,
-        snapshots,
-        bookmarks,
-        known,
-        item.raw,
-        item.origin.at if item.origin else "",
-        item.origin.guid if item.origin else 0,
-        item.flags,
-        item.properties,
-        item.excluded,
-    )
 
 
 def connection_lost(host: Host) -> ConnectError:

@@ -34,7 +34,7 @@ ROWS = (
     ("bootstrap", "transport", "confinement"),
     ("agent", "serve"),
     ("endpoint", "sending"),
-    ("source",),
+    ("source", "lane"),
     ("workers", "keeping", "verify"),
     ("preparation",),
     ("aftermath",),
