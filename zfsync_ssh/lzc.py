@@ -4,6 +4,9 @@ A process costs more than a small stream does (docs/libzfs.md). The library is c
 installed beside OpenZFS itself, and an agent has it where the python of the far end has no binding. What the kernel
 does is the same; a call runs in a thread, with a pipe at its other end, as a process would.
 
+Only small streams: a call that waits for its pipe ends when this process is stopped (Ctrl-Z), as a process would not;
+and of a large one nobody notices what two processes cost.
+
 Only Linux's libzfs_core.so.3 (OpenZFS 2.0 and later), whose functions have had the same arguments ever since. All else
 is left to the command: several snapshots in one stream, what resumes, what replaces a placeholder or makes a clone.
 
@@ -93,8 +96,8 @@ def _open() -> Optional[Library]:
 
 
 def sends(stream: Stream) -> bool:
-    """Whether the library can send ``stream``: one snapshot, from its beginning."""
-    return (stream.single or not stream.base) and not stream.token and not stream.filter
+    """Whether the library is to send ``stream``: one snapshot, from its beginning, and small."""
+    return stream.small and (stream.single or not stream.base) and not stream.token and not stream.filter
 
 
 def receives(data: bytes, how: Reception) -> Optional[Head]:

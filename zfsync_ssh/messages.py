@@ -105,7 +105,8 @@ class Sync(NamedTuple):
 class Stream(NamedTuple):
     """One `zfs send` follows: from ``base`` (a GUID, 0 for none) to ``to`` (a GUID), or on from ``token``.
 
-    It is compressed by ``filter``, one of `zfsync_ssh.filters`, or as it is when that is empty.
+    It is compressed by ``filter``, one of `zfsync_ssh.filters`, or as it is when that is empty. A ``small`` one will be
+    over in a moment.
     """
 
     child: str
@@ -113,6 +114,7 @@ class Stream(NamedTuple):
     to: int
     token: str = ""
     filter: str = ""
+    small: bool = False
 
 
 class Data(NamedTuple):
@@ -151,6 +153,7 @@ class Send(NamedTuple):
     single: bool = False
     flags: str = ""
     filter: str = ""
+    small: bool = False
 
 
 class CleanBuffer(NamedTuple):

@@ -123,8 +123,8 @@ class Receiving:
             why = "its name has %d characters, and ZFS receives into %d at most" % (len(step.name), MAX_RECEIVED_CHARS)
             return self._refuse(step, "name", why)
         force = step.first and step.placeholder
-        looks = self._bounds is not None or (lzc.load(self._tree.command) is not None and not message.filter)
-        first = self._first(HEAD_BYTES) if looks else []
+        library = lzc.load(self._tree.command) if message.small and not message.filter else None
+        first = self._first(HEAD_BYTES) if library is not None or self._bounds is not None else []
         if self._bounds is not None:
             why = self._bounds.refuses(self._arriving(step, message, first), self._tree)
             if why:
@@ -137,7 +137,7 @@ class Receiving:
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
         reception = self._reception(step, force)
-        receiver = self._receiver(step.name, message.filter, first, reception)
+        receiver = self._receiver(library, step.name, message.filter, first, reception)
         # The heart is around it all: when the client goes amid the stream, the command's end is still waited for.
         with self._heart.during(receiver.kill) as work, receiver:
             last = self._feed(receiver, first, work)
@@ -163,9 +163,10 @@ class Receiving:
                 self._tree.zfs(zfs.inherit(zfs.PLACEHOLDER_PROPERTY, [step.name]))
         return self._tell(result)
 
-    def _receiver(self, name: str, filter_name: str, first: List[Message], how: zfs.Reception) -> Receiver:
+    def _receiver(
+        self, library: Optional[lzc.Library], name: str, filter_name: str, first: List[Message], how: zfs.Reception
+    ) -> Receiver:
         """What receives a stream that begins with ``first``: the library where it can, else the command."""
-        library = lzc.load(self._tree.command) if first else None
         head = lzc.receives(_begins(first), how) if library else None
         if library is not None and head is not None:
             return lzc.LibraryReceiver(library, name, _begins(first), head, how)

@@ -42,6 +42,8 @@ from .watchdog import Watch, stood_still
 PROGRESS_SECONDS = 0.2
 KILL_SECONDS = 10.0
 """A `zfs send` that has not ended so long after it was killed is left to the kernel, which it waits for."""
+SMALL_BYTES = 8 << 20
+"""Estimate of a dataset whose streams are called small, and left to the library where it can send them."""
 MAX_APART = 8
 """Snapshots of one dataset that go each in a stream of its own where that needs no process: of more, a package costs
 less, as two processes cost what some ten small streams do (docs/libzfs.md)."""
@@ -177,7 +179,7 @@ class Workers:
         """The streams that bring the steps of ``item``: a confined receiver takes no package of several snapshots."""
         if lane.client.confined:
             return one_by_one(item.steps)
-        by_library = self._source.by_library and self._target.by_library
+        by_library = item.estimate <= SMALL_BYTES and self._source.by_library and self._target.by_library
         return one_by_one(item.steps, MAX_APART) if by_library else item.steps
 
     def _place(self, item: Item, ahead: Collection[str] = ()) -> str:
@@ -196,16 +198,15 @@ class Workers:
 
     async def _stream(self, lane: Lane, sent: Sent, step: Step) -> None:
         """Send one stream to its end, or until the receiver says that it has failed."""
-        item, client = sent.item, lane.client
-        stream = zfs.Stream(
-            item.source.name, step.to.name, step.base, item.raw, step.token, step.single, item.flags, item.filter
-        )
+        item, client, small = sent.item, lane.client, sent.item.estimate <= SMALL_BYTES
+        what = (item.source.name, step.to.name, step.base, item.raw, step.token, step.single)
+        stream = zfs.Stream(*what, item.flags, item.filter, small)
         try:
             sending = await self._source.send(stream)
         except (ZfsError, AgentError, ConnectError) as error:
             sent.problem = f"{item.source.name}: {error}"
             return
-        result = client.ask(Stream(item.child, step.base_guid, step.to.guid, step.token, item.filter))
+        result = client.ask(Stream(item.child, step.base_guid, step.to.guid, step.token, item.filter, small))
         sent.results.append(result)
         lane.sending, lane.stalled = sending, asyncio.get_running_loop().create_future()
         try:

@@ -175,7 +175,8 @@ class Stream(NamedTuple):
     """One `zfs send`. ``base`` is ``@name``, ``#name``, the full name of a clone's origin, or empty for a full stream.
 
     ``token`` replaces all else. ``single`` leaves out the snapshots between ``base`` and ``to``. ``flags`` are those of
-    `STREAM_FLAGS` that are used; a raw stream needs none. ``filter`` is what compresses it on its way.
+    `STREAM_FLAGS` that are used; a raw stream needs none. ``filter`` is what compresses it on its way. A ``small`` one
+    will be over in a moment.
     """
 
     dataset: str
@@ -186,6 +187,7 @@ class Stream(NamedTuple):
     single: bool = False
     flags: str = ""
     filter: str = ""
+    small: bool = False
 
 
 STREAM_FLAGS = "Lec"

@@ -19,7 +19,7 @@ def operate(chosen: driver.Driver, operation: str, arguments: list) -> object:  
 
 
 def send(words: list, path: str) -> object:  # type: ignore[type-arg]
-    library, stream = lzc.load(("zfs",)), Stream(*words)
+    library, stream = lzc.load(("zfs",)), Stream(*words)._replace(small=True)
     assert library is not None
     assert lzc.sends(stream)
     with lzc.LibraryOutput(library, stream) as output, open(path, "wb") as file:

@@ -99,7 +99,7 @@ def test_a_job_takes_sends_and_prunes_without_root_at_either_end(delegated: Dele
     delegated.environment = driver
     grow(delegated)
     delegated.old(0, 1, 2, 3)
-    run = delegated.job()
+    run = delegated.job("--buffer-behind", "0")
     assert (run.status, run.out, run.err) == (0, "", ""), run
     history = delegated.receiver.run(["zpool", "history", "-il", "pool"]).stdout
     assert f"rename {delegated.buffer}/2F612F62" in history.replace("  ", " "), "the buffer was not used"
@@ -261,7 +261,7 @@ def test_without_rename_what_has_arrived_waits_in_the_buffer(delegated: Delegate
     grow(delegated)
     delegated.snapshot("1")
     delegated.allow(DEFAULT, at_target=["rename"])
-    run = delegated.push("--json")
+    run = delegated.push("--json", "--buffer-behind", "0")
     assert run.status == 3, run
     assert "but waits in" in run.out
     delegated.allow(DEFAULT)

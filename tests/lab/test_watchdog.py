@@ -35,7 +35,7 @@ def test_a_stream_that_stands_still_is_ended_and_resumed(world: World, side: str
     assert run.outcomes[world.source]["status"] == "sent"
     # The agent there, which nobody listens to any more, kills what hangs.
     world.wait_until(world.receiver, "! pgrep -f '[z]fs receive|[p]ython3 -I'", seconds=120)
-    world.assert_tidy(partial=True, buffered=True)
+    world.assert_tidy(partial=True)
     again = world.push("--json")
     assert again.status == 0, again
     assert again.outcomes[f"{world.source}/a"]["what"].startswith("resume")

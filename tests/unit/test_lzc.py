@@ -21,7 +21,7 @@ from zfsync_ssh.sending import LocalSending, start_sending
 from zfsync_ssh.zfs import Reception, Stream
 
 RESUMING, RAW = 1 << 20, 1 << 24
-STEP = Stream("src/a", "2", "@1", flags="Lec", single=True)
+STEP = Stream("src/a", "2", "@1", flags="Lec", single=True, small=True)
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -148,8 +148,9 @@ def test_one_that_is_not_there_or_lacks_something_or_finds_no_kernel_is_left_alo
         (Stream("a", "1", filter="zstd"), False),
     ],
 )
-def test_it_sends_what_is_one_snapshot_from_its_beginning(stream: Stream, can: bool) -> None:
-    assert lzc.sends(stream) is can
+def test_it_sends_what_is_one_snapshot_from_its_beginning_and_small(stream: Stream, can: bool) -> None:
+    assert lzc.sends(stream._replace(small=True)) is can
+    assert not lzc.sends(stream)
 
 
 @pytest.mark.parametrize(
