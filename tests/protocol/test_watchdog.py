@@ -162,6 +162,8 @@ async def test_without_a_limit_a_stream_may_stand_still(pair: Pair) -> None:
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
+    pair.receiver.hang()
+    eventually("the run's zfs have ended", lambda: not running(pair.sender.path) and not running(pair.receiver.path))
 
 
 # ---- the agent's side ------------------------------------------------------------------------------------------------
