@@ -60,6 +60,7 @@ def _cases(options: argparse.Namespace) -> dict[str, Callable[[Rig], Iterable[Re
         "several": lambda rig: large.several_large(
             rig, options.mebibytes // 8, rounds, tuple(options.rtt), tuple(options.channels)
         ),
+        "parent": lambda rig: [large.large_parent(rig, options.mebibytes // 8, rounds, options.rtt[-1])],
         "memory": lambda rig: [large.long_stream(rig, options.long_mebibytes)],
     }
 

@@ -79,6 +79,30 @@ def several_large(
     return results
 
 
+def large_parent(rig: Rig, mebibytes: int, rounds: int, rtt: int) -> Result:
+    """A large dataset with three below it over a long line, for the first time: these wait in the buffer, or do not."""
+    root, target = "tank/parent", "pool/parent"
+    result = Result(
+        "parent", "four large datasets, three of them below the first", {"MiB": 4 * mebibytes, "rtt_ms": rtt}
+    )
+    _fill(rig, root, mebibytes, snapshot=False)
+    for number in range(3):
+        _fill(rig, f"{root}/{number}", mebibytes, snapshot=False)
+    rig.sender.run(["zfs", "snapshot", "-r", f"{root}@1"])
+    job = Job(root, target, "1")
+
+    def again() -> None:
+        rig.destroy(rig.receiver, target)
+
+    who = (contestants.ZFSYNC, contestants.WAITING, contestants.PIPE)
+    entries = [Entry(one.name, one.title, partial(one.script, job), again) for one in who]
+    with rig.delayed(rtt):
+        compete(rig, result, entries, rounds)
+    again()
+    rig.destroy(rig.sender, root)
+    return result
+
+
 def long_stream(rig: Rig, mebibytes: int) -> Result:
     """One stream that is long enough to see whether memory grows with it."""
     result = Result("memory", "memory while one long stream runs", {"MiB": mebibytes})
