@@ -24,6 +24,7 @@ HEADINGS = (
     ("push-large", "One large dataset, pushed"),
     ("pull-large", "One large dataset, pulled"),
     ("several-large", "Eight large datasets"),
+    ("parent", "A large dataset with three below it"),
 )
 UNITS = {"datasets": "datasets", "snapshots": "snapshots", "MiB": "MiB", "rtt_ms": "ms round trip"}
 
