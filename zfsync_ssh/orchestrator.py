@@ -21,7 +21,7 @@ from .item import Item
 from .keeping import Holds
 from .ledger import Ledger
 from .messages import Operation
-from .plan import Plan, with_room
+from .plan import Plan, in_place_without_room
 from .planfile import check_record, record
 from .policy import DEFAULT, Policy
 from .preparation import Confirm, Preparation, Prepared
@@ -144,7 +144,7 @@ class Replication:
             would = await self._preparation(dry_run=True, observe=_nobody).prepare(control, source, target, agreed)
             check_record(options.expected, self._record(would))
         made = await preparation.prepare(control, source, target, agreed)
-        plan = self._plan = with_room(made.plan, self._target.buffer)
+        plan = self._plan = in_place_without_room(made.plan, self._target.buffer)
         self._check_record(made)
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
         self._settle_the_rest(plan)

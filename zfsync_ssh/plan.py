@@ -254,7 +254,7 @@ def place_for(item: Item, buffer: str, present: Collection[str], ahead: Collecti
     return _waiting(item, buffer)
 
 
-def with_room(plan: Plan, buffer: str) -> Plan:
+def in_place_without_room(plan: Plan, buffer: str) -> Plan:
     """The plan in which what has snapshots of such long names that there is no room in ``buffer`` goes in place.
 
     So does all above it: its parent has to be in place before it.

@@ -167,9 +167,11 @@ class Receiving:
         self, library: Optional[lzc.Library], name: str, filter_name: str, first: List[Message], how: zfs.Reception
     ) -> Receiver:
         """What receives a stream that begins with ``first``: the library where it can, else the command."""
-        head = lzc.receives(_begins(first), how) if library else None
-        if library is not None and head is not None:
-            return lzc.LibraryReceiver(library, name, _begins(first), head, how)
+        if library is not None:
+            data = _begins(first)
+            head = lzc.receives(data, how)
+            if head is not None:
+                return lzc.LibraryReceiver(library, name, data, head, how)
         argv = (*self._tree.command, *zfs.receive(name, how))
         return Receiver(argv, PIPE_BYTES, filters.named(filter_name).decompress)
 

@@ -158,12 +158,12 @@ class Workers:
         """Send all streams of one dataset, without waiting for what the receiver makes of them."""
         await lane.client.channel.drain()  # what is sent ahead must not pile up here
         place = self._place(item, lane.ahead)
-        if place.startswith(self._target.buffer + "/"):
+        waits = place.startswith(self._target.buffer + "/")
+        if waits:
             await self._need_buffer()
         question = question_about(item, place, None if fresh else item.state)
         sent = Sent(item, place, lane.client.ask(question), time.monotonic())
         lane.under_way.append(sent)
-        waits = place.startswith(self._target.buffer + "/")
         lane.before = 0
         self._observe(SendStarted(lane.index, item.source.name, item.what, item.estimate, waits))
         for step in self._streams(lane, item):

@@ -19,7 +19,7 @@ from zfsync_ssh.dispatch import Dispatch
 from zfsync_ssh.divergence import newest_base
 from zfsync_ssh.errors import RemoteProtocolError, UsageError, ZfsError
 from zfsync_ssh.item import Item
-from zfsync_ssh.plan import Plan, make_plan, place_for, snapshots_needed, with_estimates, with_room
+from zfsync_ssh.plan import Plan, in_place_without_room, make_plan, place_for, snapshots_needed, with_estimates
 from zfsync_ssh.policy import DEFAULT
 from zfsync_ssh.steps import replan
 
@@ -490,7 +490,7 @@ def test_what_has_no_room_in_the_buffer_for_its_snapshots_waits_for_its_parent_a
     room = 255 - len(f"{BUFFER}/2F612F62@")
     for length, waits in ((room, False), (room + 1, True)):
         source = tree("src/tree", root="@s,1", a="@s,2", a_b=f"@{'x' * length},3", c="@s,4")
-        plan = with_room(planned(source, Inventory(ROOT, {}, ancestors=("dst",))), BUFFER)
+        plan = in_place_without_room(planned(source, Inventory(ROOT, {}, ancestors=("dst",))), BUFFER)
         assert [item.in_place for item in plan.items] == [False, waits, waits, False]
         root, a, b, _ = (replace(item, estimate=1) for item in plan.items)
         assert place_for(b, BUFFER, set()).startswith(BUFFER) != waits
