@@ -70,6 +70,10 @@ class Dispatch:
         item = self._under_way[child] = self._left.pop(child)
         return self._resolved(item)
 
+    def is_awaited(self, child: str) -> bool:
+        """Whether something may wait for ``child``, to go below it or to become a clone of it."""
+        return bool(self._below.get(child) or self._clones.get(child))
+
     def arrived(self, item: Item, place: str) -> None:
         """``item`` has been received into the dataset ``place``."""
         self._places[item.child] = place

@@ -138,6 +138,9 @@ class Workers:
                 await self._settle(lane, sent.popleft())  # first: the next one's parent may be among them
             item = self._dispatch.take(lane.ahead)
             if item is not None:
+                large = item.estimate > SMALL_BYTES  # which would hold up the news of those before it
+                while large and any(self._dispatch.is_awaited(one.item.child) for one in sent):
+                    await self._settle(lane, sent.popleft())
                 sent.append(await self._send(lane, item))
                 ahead = DATASETS_AHEAD if sent[-1].place == item.target else BUFFERED_AHEAD
                 if len(sent) > ahead:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from tests.fakezfs import make_token
 from tests.protocol.conftest import Pair, zfs_command
+from tests.ssh.processes import eventually
 from zfsync_ssh.channel import Channel
 from zfsync_ssh.dataset import Host
 from zfsync_ssh.endpoint import Endpoint
@@ -54,6 +56,17 @@ async def test_what_is_below_a_large_dataset_does_not_wait_for_it(pair: Pair) ->
     assert pair.receiver.guids("dst/tree.zfsyncbuffer") == {}
 
 
+async def test_a_large_dataset_does_not_keep_others_waiting_for_its_parent(pair: Pair) -> None:
+    for child, size in (("", 1000), ("/a", 9 << 20), ("/b", 9 << 20)):
+        pair.sender.create("src/tree" + child)
+        pair.sender.snapshot(f"src/tree{child}@1", size)
+    assert await pair.push(channels=2) == 0
+    order = [(type(event), event.source) for event in pair.events if isinstance(event, SendStarted | SendEnded)]
+    first, second = (name for kind, name in order if kind is SendStarted and name != "src/tree")
+    assert order.index((SendStarted, second)) < order.index((SendEnded, first))
+    assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
+
+
 async def test_what_was_to_arrive_below_one_that_fails_is_sent_again_to_the_buffer(pair: Pair) -> None:
     for child in ("", "/a", "/a/b"):
         pair.sender.create("src/tree" + child)
@@ -63,6 +76,8 @@ async def test_what_was_to_arrive_below_one_that_fails_is_sent_again_to_the_buff
     def observe(event: Event) -> None:
         pair.events.append(event)
         if isinstance(event, SendEnded) and event.source == "src/tree/a/b":
+            eventually("the root's receive has begun", lambda: any(c[0] == "receive" for c in pair.receiver.commands()))
+            time.sleep(1)  # it has to read that it is to stand still
             pair.receiver.hang()
 
     assert await pair.replicate(observe, channels=1) == 3
