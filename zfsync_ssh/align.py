@@ -136,6 +136,32 @@ class Target:
                     self.datasets[clone] = dataset._replace(origin=f"{promoted.name}@{snapshot.name}")
 
 
+# ---- names of datasets that are gone ---------------------------------------------------------------------------------
+
+
+def free_names(
+    source: Inventory, selected: Inventory, target: Target, *, host: Host, policy: Policy, now: datetime.datetime
+) -> list[Change]:
+    """Settle the copies of datasets that are gone, as ``policy`` says, where a copy is to be renamed to their names.
+
+    It goes before `follow_renames`, for else what is to be below the renamed copy would be put below the other one.
+    ``selected`` is the datasets that take part.
+    """
+    wanted = _misplaced(source, target)
+    changes = []
+    for guid, to in sorted(wanted.items(), key=lambda pair: pair[1]):
+        child, there, dataset = target.place_of(guid), target.datasets.get(to), selected.datasets.get(to)
+        if child is None or there is None or dataset is None or there.guid in wanted or child.startswith(to + "/"):
+            continue
+        if has_diverged(dataset, target.datasets[child]) or newest_base(dataset, there) is not None:
+            continue
+        keeps_name = policy.on_divergence is Divergence.REPLACE and target.children(to)
+        change = None if keeps_name else _settle(to, dataset, target, host=host, policy=policy, now=now)
+        if change is not None:
+            changes.append(change)
+    return changes
+
+
 # ---- renames ---------------------------------------------------------------------------------------------------------
 
 
@@ -251,29 +277,31 @@ def settle_divergence(
     source: Inventory, target: Target, *, host: Host, policy: Policy, now: datetime.datetime
 ) -> list[Change]:
     """Do as ``policy.on_divergence`` says with what has diverged; ``source`` is the datasets that take part."""
-    changes: list[Change] = []
-    if policy.on_divergence is Divergence.FAIL:
-        return changes
     # What is below first: one that was set aside stays below its parent, also when that is set aside in its turn.
-    for child, dataset in sorted(source.datasets.items(), key=lambda pair: pair[0].split("/"), reverse=True):
-        there = target.datasets.get(child)
-        if there is None or not dataset.snapshots or not has_diverged(dataset, there):
-            continue
-        common = newest_base(dataset, there) if there.kind == dataset.kind else None
-        change: Change | None = None
-        if policy.on_divergence is Divergence.ROLLBACK:
-            if common is not None and len(there.name) <= MAX_ROLLED_BACK_CHARS:
-                change = _rollback(child, there, target, common)
-        elif policy.on_divergence is Divergence.SET_ASIDE:
-            if there.name != pool_of(there.name) and not target.holds_buffer(child):
-                change = _set_aside(child, target, common, host, now)
-        elif len(there.name) > MAX_RECEIVED_CHARS:
-            continue  # nothing could be received in its place, and it would be lost
-        elif there.kind == dataset.kind or not (target.children(child) or target.holds_buffer(child)):
-            change = _replace(child, there, target)
-        if change is not None:
-            changes.append(change)
-    return changes
+    order = sorted(source.datasets.items(), key=lambda pair: pair[0].split("/"), reverse=True)
+    changes = (_settle(child, dataset, target, host=host, policy=policy, now=now) for child, dataset in order)
+    return [change for change in changes if change is not None]
+
+
+def _settle(
+    child: str, dataset: Dataset, target: Target, *, host: Host, policy: Policy, now: datetime.datetime
+) -> Change | None:
+    """Do as the policy says with the copy in the place of ``dataset``, if it has diverged and that can succeed."""
+    there = target.datasets.get(child)
+    if policy.on_divergence is Divergence.FAIL or there is None:
+        return None
+    if not dataset.snapshots or not has_diverged(dataset, there):
+        return None
+    common = newest_base(dataset, there) if there.kind == dataset.kind else None
+    match policy.on_divergence:
+        case Divergence.ROLLBACK if common is not None and len(there.name) <= MAX_ROLLED_BACK_CHARS:
+            return _rollback(child, there, target, common)
+        case Divergence.SET_ASIDE if there.name != pool_of(there.name) and not target.holds_buffer(child):
+            return _set_aside(child, target, common, host, now)
+        case Divergence.REPLACE if len(there.name) <= MAX_RECEIVED_CHARS:  # else it would be lost for nothing
+            if there.kind == dataset.kind or not (target.children(child) or target.holds_buffer(child)):
+                return _replace(child, there, target)
+    return None
 
 
 def _rollback(child: str, there: Dataset, target: Target, common: Snapshot) -> Change:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from . import zfs
 from .advice import why_not
 from .agent import AgentClient
-from .align import Change, Target, follow_promotions, follow_renames, losses, settle_divergence
+from .align import Change, Target, follow_promotions, follow_renames, free_names, losses, settle_divergence
 from .compression import with_filters
 from .dataset import Dataset, Inventory
 from .endpoint import Endpoint
@@ -120,10 +120,11 @@ class Preparation:
             whole = await self._target.inventory(control, True)  # what is below must not go along
         aligned = Target(whole, self._target.buffer)
         changes: list[Change] = []
-        if policy.follow_renames and self._recursive:
-            changes += follow_renames(source, aligned) + follow_promotions(source, aligned)
         now = datetime.datetime.now(datetime.UTC)
         selected = policy.selection.datasets(source)
+        if policy.follow_renames and self._recursive:
+            changes += free_names(source, selected, aligned, host=host, policy=policy, now=now)
+            changes += follow_renames(source, aligned) + follow_promotions(source, aligned)
         changes += settle_divergence(selected, aligned, host=host, policy=policy, now=now)
         made = Prepared(source, aligned.inventory(), _NO_PLAN, aligned.asides, changes)
         if not changes:

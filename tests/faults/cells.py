@@ -178,6 +178,8 @@ def _play(field: Field, verdict: Verdict, fault: Fault, scenario: Scenario, befo
     if not fault.tampers:
         wrong += checks.claims(first, source, target, ends)
     again = field.run()
+    if again.code == 3 and fault.advice and checks.asks_for(again, " ".join(fault.advice)):
+        again = field.run(*fault.advice)
     if again.code != 0:
         wrong.append(f"the run after it failed: {again}")
     source, target = field.look_when_quiet(contents=True)

@@ -47,6 +47,13 @@ def first_run(run: Run, codes: Collection[int]) -> list[str]:
     return wrong
 
 
+def asks_for(run: Run, option: str) -> bool:
+    """Whether all that failed names an option with which it would not."""
+    how, what = option.split(" ")
+    messages = [e["outcome"]["message"] for e in run.events if e["event"] == "finished" and e["outcome"]["message"]]
+    return bool(messages) and all(how in message and what in message for message in messages)
+
+
 def claims(run: Run, source: Look, target: Look, ends: Ends) -> list[str]:
     """Whether each dataset that a run called done is there: in its place, or in the buffer if the run broke off."""
     names = dict(target_names(target, ends))

@@ -43,6 +43,8 @@ class Fault:
     """Somebody changes datasets meanwhile: what was said about them before may not be true afterwards."""
     needs_command: bool = False
     """It strikes processes of zfs, which the library spares."""
+    advice: tuple[str, ...] = ()
+    """The option that the next run may ask for, since something would be lost that is not zfsync's to lose unasked."""
 
 
 LOST = (0, 5)
@@ -155,6 +157,7 @@ FAULTS = (
         landed=strikes.has_struck,
         scenarios=("plain",),
         tampers=True,
+        advice=("--on-divergence", "rollback"),  # what @2 had brought to /c is still there, and in no snapshot
     ),
     Fault(
         "source renamed",

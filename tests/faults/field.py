@@ -248,9 +248,9 @@ class Field:
         code, err, out = done.stdout.split("\0", 2)
         return Run(int(code), err, events_of(out))
 
-    def run(self) -> Run:
-        """Run zfsync to its end, without any step to stop at."""
-        self._order("again", self.words(), label="")
+    def run(self, *more: str) -> Run:
+        """Run zfsync to its end, with ``more`` options and without any step to stop at."""
+        self._order("again", self.words(*more), label="")
         return self.wait_ended("again") or Run(None, "it does not end")
 
     # -- looking --

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.lab.conftest import World
 
 
@@ -61,6 +63,32 @@ def test_a_move_below_a_new_parent_a_swap_and_a_move_out_of_a_subtree(world: Wor
     after = guids(world, "receiver", world.target)
     assert after["/parent/x/y"] == before["/a/x/y"]
     assert (after["/b"], after["/c"]) == (before["/c"], before["/b"])
+    world.assert_equal()
+
+
+@pytest.mark.parametrize("choice", ["set-aside", "replace"])
+def test_a_name_taken_over_from_a_dataset_that_is_gone_is_freed_and_the_copy_renamed(world: World, choice: str) -> None:
+    grow(world)
+    before = guids(world, "receiver", world.target)
+    world.sender.run(["zfs", "destroy", "-r", f"{world.source}/b"])
+    world.sender.run(["zfs", "rename", f"{world.source}/a", f"{world.source}/b"])
+    world.snapshot("2")
+    # Where it is not only tried, it puts what was below the renamed one below the copy of the one that is gone, which
+    # therefore could not be replaced.
+    refused = world.push("--json", *(["--dry-run"] if choice == "replace" else []))
+    assert refused.status == 3, refused
+    assert "has no snapshot in common with" in refused.outcomes[f"{world.source}/b"]["message"]
+    world.snapshot("3")
+    run = world.push("--on-divergence", choice, "--yes", "--json")
+    assert run.status == 0, run
+    assert sent(run)["b"] == "@1 -> @3"
+    after = guids(world, "receiver", world.target)
+    assert after["/b"] == before["/a"]
+    if choice == "set-aside":
+        (aside,) = (child for child in after if ".zfsync-aside-" in child)
+        assert after[aside] == before["/b"]
+        world.receiver.run(["zfs", "destroy", "-r", world.target + aside])
+    assert before["/b"] not in guids(world, "receiver", world.target).values()
     world.assert_equal()
 
 

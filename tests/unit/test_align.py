@@ -17,6 +17,7 @@ from zfsync_ssh.align import (
     Target,
     follow_promotions,
     follow_renames,
+    free_names,
     losses,
     settle_divergence,
 )
@@ -243,6 +244,106 @@ def test_no_dataset_is_lost_or_doubled_by_renames_and_zfs_would_do_each_of_them(
         assert one.guid in after.values(), child
     if not changes:
         assert after == {one.name: one.guid for one in before.values()}
+
+
+# ---- names of datasets that are gone ---------------------------------------------------------------------------------
+
+
+def freed(
+    choice: Divergence, here: dict[str, str], there: dict[str, str], without: str = ""
+) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """What is done, each with the name, when the source takes part but for ``without``; where each GUID then is."""
+    source, target = source_of(here), target_of(there)
+    selected = Inventory("src", {child: one for child, one in source.datasets.items() if child != without})
+    model = Model(target)
+    policy = Policy(on_divergence=choice)
+    changes = free_names(source, selected, target, host=Host("there"), policy=policy, now=NOW)
+    changes += follow_renames(source, target)
+    changes += settle_divergence(selected, target, host=Host("there"), policy=policy, now=NOW)
+    model.carry_out(changes)
+    asides = {name for name in model.guids if ASIDE in name}
+    assert {name: guid for name, guid in model.guids.items() if guid and name not in asides} == aligned(target)
+    return [(change.kind, change.name) for change in changes], model.guids
+
+
+TAKEN_HERE, TAKEN_THERE = {"": "@r,1", "/b": "@x,2 @y,3"}, {"": "@r,1", "/a": "@x,2", "/b": "@old,9"}
+
+
+def test_a_name_that_was_taken_over_is_freed_by_setting_aside_and_the_copy_is_renamed() -> None:
+    guids = target_of(TAKEN_THERE).datasets
+    changes, after = freed(Divergence.SET_ASIDE, TAKEN_HERE, TAKEN_THERE)
+    assert changes == [("set-aside", "dst/b"), ("rename", "dst/a")]
+    assert after["dst/b"] == guids["/a"].guid
+    assert after[f"dst/b{ASIDE}"] == guids["/b"].guid
+
+
+def test_a_name_that_was_taken_over_is_freed_by_replacing() -> None:
+    changes, after = freed(Divergence.REPLACE, TAKEN_HERE, TAKEN_THERE)
+    assert changes == [("replace", "dst/b"), ("rename", "dst/a")]
+    assert after["dst/b"] == target_of(TAKEN_THERE).datasets["/a"].guid
+
+
+@pytest.mark.parametrize("choice", [Divergence.FAIL, Divergence.ROLLBACK])
+def test_a_name_that_was_taken_over_is_not_freed_unasked(choice: Divergence) -> None:
+    assert freed(choice, TAKEN_HERE, TAKEN_THERE)[0] == []
+
+
+def test_what_is_below_the_renamed_copy_is_not_put_below_the_one_that_goes() -> None:
+    changes, after = freed(Divergence.REPLACE, TAKEN_HERE | {"/b/k": "@k,5"}, TAKEN_THERE | {"/a/k": "@k,5"})
+    assert changes == [("replace", "dst/b"), ("rename", "dst/a")]
+    assert "dst/b/k" in after
+
+
+def test_where_two_swap_their_names_none_is_gone() -> None:
+    here, there = {"": "@r,1", "/a": "@y,2", "/b": "@x,3"}, {"": "@r,1", "/a": "@x,3", "/b": "@y,2"}
+    assert [kind for kind, _ in freed(Divergence.REPLACE, here, there)[0]] == ["rename", "rename"]
+
+
+def test_what_is_below_a_copy_that_is_set_aside_for_its_name_waits_for_the_new_one() -> None:
+    there = TAKEN_THERE | {"/b/k": "@k,5"}
+    here = TAKEN_HERE | {"/b/k": "@k,5"}
+    changes, after = freed(Divergence.SET_ASIDE, here, there)
+    assert changes == [("set-aside", "dst/b"), ("rename", "dst/a")]
+    assert target_of(there).datasets["/b/k"].guid in after.values()
+
+
+@pytest.mark.parametrize(
+    ("choice", "here", "there", "without", "kinds"),
+    [
+        pytest.param(
+            Divergence.REPLACE,
+            TAKEN_HERE | {"/b/k": "@k,5"},
+            TAKEN_THERE | {"/b/k": "@k,5"},
+            "",
+            ["replace"],  # hollowed, so its name is not free
+            id="children",
+        ),
+        pytest.param(Divergence.SET_ASIDE, TAKEN_HERE, TAKEN_THERE, "/b", [], id="left out of the run"),
+        pytest.param(
+            Divergence.SET_ASIDE, TAKEN_HERE, TAKEN_THERE | {"/a": "@x,2 @mine,8"}, "", ["set-aside"], id="diverged too"
+        ),
+        pytest.param(
+            Divergence.SET_ASIDE,
+            {"": "@r,1", "/b": "@x,2 @y,3"},
+            {"": "@r,1", "/a": "@y,3", "/b": "@x,2"},
+            "",
+            [],
+            id="a copy of it",
+        ),
+        pytest.param(
+            Divergence.SET_ASIDE,
+            TAKEN_HERE,
+            {"": "@r,1", "/b": "@old,9", "/b/a": "@x,2"},
+            "",
+            ["set-aside"],
+            id="below",
+        ),
+    ],
+)
+def test_a_name_that_was_taken_over_is_not_freed_where_the_copy_could_not_have_it(
+    choice: Divergence, here: dict[str, str], there: dict[str, str], without: str, kinds: list[str]
+) -> None:
+    assert [kind for kind, _ in freed(choice, here, there, without)[0]] == kinds
 
 
 # ---- promotions ------------------------------------------------------------------------------------------------------

@@ -128,3 +128,22 @@ def test_what_was_called_done_may_wait_in_the_buffer_of_a_run_that_broke_off() -
 
 def test_a_last_line_that_was_cut_off_is_no_event() -> None:
     assert events_of('{"event": "started"}\n{"eve') == [{"event": "started"}]
+
+
+def ended_so(status: str, message: str = "") -> dict[str, Any]:
+    return {"event": "finished", "outcome": {"status": status, "source": "tank/t", "message": message}}
+
+
+ASKS = ended_so("failed", "written since: --on-divergence set-aside keeps them, rollback loses them.")
+
+
+@pytest.mark.parametrize(
+    ("events", "asked"),
+    [
+        ([ended_so("sent"), ASKS], True),
+        ([ASKS, ended_so("failed", "The pool is full.")], False),
+        ([ended_so("sent")], False),
+    ],
+)
+def test_a_run_asks_for_an_option_when_all_that_failed_names_it(events: list[dict[str, Any]], asked: bool) -> None:
+    assert checks.asks_for(Run(3, "", events), "--on-divergence rollback") is asked
