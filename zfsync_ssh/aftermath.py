@@ -75,10 +75,10 @@ class Aftermath:
             await self._bookmark(arrived)
         if self._policy.inherit_encryption_root:
             await self._inherit_keys(control, made, arrived)
+        if self._policy.delete_datasets:  # first: a clone that is gone would keep the snapshot that it came from
+            await self._delete_datasets(control, made)
         if self._policy.delete_snapshots:
             await self._delete_snapshots(control, made, arrived)
-        if self._policy.delete_datasets:
-            await self._delete_datasets(control, made)
 
     def _arrived(self, item: Item) -> bool:
         """Whether the target is, or in a dry run will be, up to date."""

@@ -216,6 +216,20 @@ def test_datasets_that_are_gone_go_when_that_is_asked_for(world: World) -> None:
     world.assert_equal()
 
 
+def test_a_clone_that_is_gone_and_the_snapshot_that_it_came_from_go_in_one_run(world: World) -> None:
+    world.create("/base")
+    world.write("/base", 100)
+    world.snapshot("1")
+    world.sender.run(["zfs", "clone", f"{world.source}/base@1", f"{world.source}/clone"])
+    world.snapshot("2")
+    assert world.push().status == 0
+    world.sender.run(["zfs", "destroy", "-r", f"{world.source}/clone"])
+    world.sender.run(["zfs", "destroy", f"{world.source}/base@1"])
+    run = world.push("--delete-datasets", "--delete-snapshots")
+    assert run.status == 0, run
+    world.assert_equal()
+
+
 def test_with_an_age_they_are_marked_first_and_the_mark_goes_when_they_are_back(world: World) -> None:
     grow(world)
     world.sender.run(["zfs", "rename", f"{world.source}/a", f"{world.source.rpartition('/')[0]}/elsewhere"])
