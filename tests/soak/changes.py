@@ -231,6 +231,8 @@ def _clone(tree: Tree, chance: random.Random, number: str) -> Iterator[Step]:
 def _promote(tree: Tree, chance: random.Random, _: str) -> Iterator[Step]:
     if tree.promotable:
         yield ("zfs", "promote", tree.root + chance.choice(sorted(tree.promotable)))
+        # An encrypted clone is an encryption root from then on, whose key ZFS does not think it has.
+        yield ("zfs", "load-key", "-a")
 
 
 def _property(tree: Tree, chance: random.Random, number: str) -> Iterator[Step]:

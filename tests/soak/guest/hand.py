@@ -189,7 +189,8 @@ def contents(snapshot: str, kinds: dict[str, str]) -> str:
         return str(digest.of_volume(snapshot))
     found = look.contents(snapshot)
     if len(found) != DIGEST_CHARS:
-        subprocess.run(["zfs", "load-key", "-L", f"file://{KEY}", dataset], stderr=subprocess.DEVNULL, check=False)
+        ((root,),) = look.zfs("get", "-Ho", "value", "encryptionroot", dataset)  # a clone's is what it came from
+        subprocess.run(["zfs", "load-key", "-L", f"file://{KEY}", root], stderr=subprocess.DEVNULL, check=False)
         found = look.contents(snapshot)
     return str(found)
 
