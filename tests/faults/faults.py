@@ -133,6 +133,14 @@ FAULTS = (
         lambda field: strikes.at_target(field, f"zfs set quota=none {field.above}"),
     ),
     Fault(
+        "suspended",
+        "Writes to the target's pool fail, so that ZFS suspends it, for five seconds",
+        strikes.suspend,
+        REFUSED,
+        strikes.resume,
+        landed=strikes.has_struck,
+    ),
+    Fault(
         "exported",
         "The target's pool is exported",
         strikes.export,

@@ -117,6 +117,22 @@ def reimport(field: Field) -> None:
     field.target_machine.sh("zpool list pool >/dev/null 2>&1 || zpool import -f -d /dev/ubdb pool")
 
 
+def suspend(field: Field, _: int) -> None:
+    """Let every write to the target's pool fail, so that ZFS suspends it; the disk is well again five seconds later."""
+    suspended = "grep -q SUSPENDED /proc/spl/kstat/zfs/pool/state"
+    field.target_machine.sh(
+        "for what in write probe; do zinject -d ubdb -e io -T $what pool > /dev/null; done; "
+        f"cd {SCRATCH}; setsid sh -c 'zfs set lab:write=1 pool/other & "
+        f"for _ in $(seq 100); do {suspended} && touch struck && break; sleep 0.1; done; sleep 5; "
+        "zinject -c all; zpool clear pool' < /dev/null > /dev/null 2>&1 & "
+        "for _ in $(seq 100); do [ -e struck ] && break; sleep 0.1; done"
+    )
+
+
+def resume(field: Field) -> None:
+    field.target_machine.sh("zinject -c all > /dev/null; zpool clear pool")
+
+
 # -- somebody else's hands --
 
 

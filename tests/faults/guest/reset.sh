@@ -8,6 +8,8 @@ forbidden=/usr/lib/python3/dist-packages/zfsync-faults.pth # ready.py looks for 
 for name in sender receiver; do
   ip neigh flush to "$(getent hosts $name | cut -d' ' -f1)" nud permanent 2>/dev/null
 done
+zinject -c all > /dev/null
+grep -qs SUSPENDED /proc/spl/kstat/zfs/pool/state && zpool clear pool
 [ -e $scratch/armed ] && kill -9 "$(cat $scratch/armed)" 2>/dev/null
 # What a cell that went wrong may have left. On a machine of the lab all of this is ours.
 ready=$(cat /run/faults-ready.pid 2>/dev/null)
