@@ -1,36 +1,26 @@
 """What has to change at the target before anything is sent, so that its datasets stand where the source's do. Pure.
 
-Renames and promotions at the source are repeated at the target; a dataset that has diverged is set aside, rolled back
-or replaced, where the user asked for that. Each function takes the target's inventory and returns changes, which are
-carried out at the target, and the inventory as it will then be, of which a dry run makes its plan.
+Renames and promotions at the source are repeated at the target; what has diverged, or is in the way, is for `settle`.
+Each function changes its `Target`, a model of the target's inventory, and returns the changes, which are carried out at
+the target; of the model as it then is a dry run makes its plan.
 """
 
 from __future__ import annotations
 
 import collections
-import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from . import losing
 from .buffer import buffered_name
 from .dataset import (
-    MAX_RECEIVED_CHARS,
-    MAX_ROLLED_BACK_CHARS,
     Dataset,
-    Host,
     Inventory,
-    Snapshot,
     ancestors_of,
     child_of,
     parent_of,
-    pool_of,
 )
-from .divergence import has_diverged, named, newer_than, newest_base
 from .messages import Operation
-from .policy import Divergence, Policy
-from .zfs import ASIDE_MARK
 
 MOVING_MARK = ".zfsync-moving"
 """Ends the name of a dataset whose place has to be free for another before it can have its own."""
@@ -136,32 +126,6 @@ class Target:
                     self.datasets[clone] = dataset._replace(origin=f"{promoted.name}@{snapshot.name}")
 
 
-# ---- names of datasets that are gone ---------------------------------------------------------------------------------
-
-
-def free_names(
-    source: Inventory, selected: Inventory, target: Target, *, host: Host, policy: Policy, now: datetime.datetime
-) -> list[Change]:
-    """Settle the copies of datasets that are gone, as ``policy`` says, where a copy is to be renamed to their names.
-
-    It goes before `follow_renames`, for else what is to be below the renamed copy would be put below the other one.
-    ``selected`` is the datasets that take part.
-    """
-    wanted = _misplaced(source, target)
-    changes = []
-    for guid, to in sorted(wanted.items(), key=lambda pair: pair[1]):
-        child, there, dataset = target.place_of(guid), target.datasets.get(to), selected.datasets.get(to)
-        if child is None or there is None or dataset is None or there.guid in wanted or child.startswith(to + "/"):
-            continue
-        if has_diverged(dataset, target.datasets[child]) or newest_base(dataset, there) is not None:
-            continue
-        keeps_name = policy.on_divergence is Divergence.REPLACE and target.children(to)
-        change = None if keeps_name else _settle(to, dataset, target, host=host, policy=policy, now=now)
-        if change is not None:
-            changes.append(change)
-    return changes
-
-
 # ---- renames ---------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +144,7 @@ def follow_renames(source: Inventory, target: Target) -> list[Change]:
 
 
 def _rename(source: Inventory, target: Target) -> list[Change]:
-    wanted = _misplaced(source, target)
+    wanted = misplaced(source, target)
     changes = []
     for guid, to in sorted(wanted.items(), key=lambda pair: (pair[1].count("/"), pair[1])):
         child = target.place_of(guid)
@@ -208,7 +172,7 @@ def _rename(source: Inventory, target: Target) -> list[Change]:
     return changes
 
 
-def _misplaced(source: Inventory, target: Target) -> dict[int, str]:
+def misplaced(source: Inventory, target: Target) -> dict[int, str]:
     """GUIDs of datasets at the target, each with the child that it should be."""
     found = dict(_strangers(source, target))
     claims = collections.Counter(found.values())  # where two copies claim a place, none is taken for the one
@@ -268,86 +232,3 @@ def follow_promotions(source: Inventory, target: Target) -> list[Change]:
         words = f"is promoted, as at the source: the snapshots up to @{short} go from {of} to it"
         changes.append(Change("promote", child, dataset.name, words, (Operation("promote", dataset.name),)))
     return changes
-
-
-# ---- divergence ------------------------------------------------------------------------------------------------------
-
-
-def settle_divergence(
-    source: Inventory, target: Target, *, host: Host, policy: Policy, now: datetime.datetime
-) -> list[Change]:
-    """Do as ``policy.on_divergence`` says with what has diverged; ``source`` is the datasets that take part."""
-    # What is below first: one that was set aside stays below its parent, also when that is set aside in its turn.
-    order = sorted(source.datasets.items(), key=lambda pair: pair[0].split("/"), reverse=True)
-    changes = (_settle(child, dataset, target, host=host, policy=policy, now=now) for child, dataset in order)
-    return [change for change in changes if change is not None]
-
-
-def _settle(
-    child: str, dataset: Dataset, target: Target, *, host: Host, policy: Policy, now: datetime.datetime
-) -> Change | None:
-    """Do as the policy says with the copy in the place of ``dataset``, if it has diverged and that can succeed."""
-    there = target.datasets.get(child)
-    if policy.on_divergence is Divergence.FAIL or there is None:
-        return None
-    if not dataset.snapshots or not has_diverged(dataset, there):
-        return None
-    common = newest_base(dataset, there) if there.kind == dataset.kind else None
-    match policy.on_divergence:
-        case Divergence.ROLLBACK if common is not None and len(there.name) <= MAX_ROLLED_BACK_CHARS:
-            return _rollback(child, there, target, common)
-        case Divergence.SET_ASIDE if there.name != pool_of(there.name) and not target.holds_buffer(child):
-            return _set_aside(child, target, common, host, now)
-        case Divergence.REPLACE if len(there.name) <= MAX_RECEIVED_CHARS:  # else it would be lost for nothing
-            if there.kind == dataset.kind or not (target.children(child) or target.holds_buffer(child)):
-                return _replace(child, there, target)
-    return None
-
-
-def _rollback(child: str, there: Dataset, target: Target, common: Snapshot) -> Change:
-    lost = newer_than(there, common)
-    kept = there.snapshots[: len(there.snapshots) - len(lost)]
-    target.datasets[child] = there._replace(snapshots=kept, written=0, token="")
-    words = f"is rolled back to @{common.name}"
-    return Change("rollback", child, there.name, words, losing.rollback(there, common), _loss(there, lost))
-
-
-def _loss(there: Dataset, lost: tuple[Snapshot, ...]) -> str:
-    parts = []
-    if lost:
-        parts.append(named(lost))
-    if there.written:
-        parts.append(f"{there.written:,} bytes written since its newest snapshot")
-    return " and ".join(parts) or "nothing but what no snapshot holds"
-
-
-def _set_aside(child: str, target: Target, common: Snapshot | None, host: Host, now: datetime.datetime) -> Change:
-    there = target.datasets[child]
-    name = f"{there.name}{ASIDE_MARK}{now:%Y%m%d-%H%M%S}"
-    operations = [operation for other in target.children(child) for operation in target.park(other, other)]
-    operations.append(Operation("aside", there.name, (name, there.kind)))
-    del target.datasets[child]
-    for below, aside in target.asides.items():
-        if aside.name.startswith(there.name + "/"):
-            target.asides[below] = aside._replace(name=name + aside.name[len(there.name) :])
-    if common is not None:
-        target.asides[child] = there._replace(name=name)
-    words = f"is set aside as {host.at(name)}"
-    return Change("set-aside", child, there.name, words, tuple(operations))
-
-
-def _replace(child: str, there: Dataset, target: Target) -> Change:
-    loss = f"all of it: {len(there.snapshots)} snapshots, {there.used:,} bytes"
-    if target.children(child) or target.holds_buffer(child):
-        hollow = there._replace(snapshots=(), placeholder=True, written=0, token="")
-        target.datasets[child] = hollow
-        operations = losing.hollow(there)
-    else:
-        del target.datasets[child]
-        operations = losing.destroy(there)
-    return Change("replace", child, there.name, "is replaced", operations, loss)
-
-
-def losses(changes: Iterable[Change]) -> list[str]:
-    """What the changes lose, a line each."""
-    return [f"{change.name}: {change.loss}" for change in changes if change.loss]

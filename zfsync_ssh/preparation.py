@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from . import zfs
 from .advice import why_not
 from .agent import AgentClient
-from .align import Change, Target, follow_promotions, follow_renames, free_names, losses, settle_divergence
+from .align import Change, Target, follow_promotions, follow_renames
 from .compression import with_filters
 from .dataset import Dataset, Inventory
 from .endpoint import Endpoint
@@ -24,6 +24,7 @@ from .policy import Divergence, Policy
 from .preflight import lineage_questions, parse_features, with_features, with_lineage, with_room
 from .properties import for_copy, parse_listing
 from .remembered import Remembered
+from .settle import free_names, losses, settle_divergence
 from .source import Source
 
 Confirm = Callable[[Sequence[str]], Awaitable[bool]]

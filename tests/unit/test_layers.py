@@ -21,7 +21,7 @@ ROWS = (
     ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps", "keys", "ssh_keys"),
     ("policy", "prune", "divergence", "metrics", "allowed", "complaint", "recall"),
     ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog", "delegation"),
-    ("lzc", "filters", "origins", "dispatch", "remembered"),
+    ("lzc", "filters", "origins", "dispatch", "remembered", "settle"),
     ("driver",),
     ("tree", "conversation", "plan", "telling"),
     ("heartbeat",),
