@@ -12,7 +12,7 @@ from tests.fakezfs import State
 from tests.protocol.conftest import Pair, zfs_command
 from zfsync_ssh.dataset import Inventory
 from zfsync_ssh.errors import AgentError, UsageError
-from zfsync_ssh.events import Changed, Event, Notice, Planned, Status
+from zfsync_ssh.events import Changed, Event, Notice, Opened, Planned, Status
 from zfsync_ssh.holds import digest_of, property_of, tag_of
 from zfsync_ssh.jobs import show_holds
 from zfsync_ssh.keeping import Holds
@@ -480,6 +480,29 @@ async def test_a_promotion_that_a_run_did_not_come_to_is_made_by_the_next(pair: 
     promotions = [command for command in pair.receiver.commands() if command[0] == "promote"]
     assert await pair.push() == 0
     assert [command for command in pair.receiver.commands() if command[0] == "promote"] == promotions
+
+
+async def test_a_promotion_that_waits_in_the_buffer_with_its_dataset_is_made_by_the_next_run(pair: Pair) -> None:
+    diverged(pair)
+    assert await pair.push() == 0
+    for child, written in (("", 1000), ("/a", 100_000)):  # the larger goes first, and so into the buffer
+        pair.receiver.snapshot(f"dst/tree{child}@mine")
+        pair.sender.snapshot(f"src/tree{child}@2", written)
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Opened):
+            with pair.receiver.open() as state:
+                state["refuse"] = ["rename", "promote"]
+
+    policy = Policy(on_divergence=Divergence.SET_ASIDE, buffer_behind=0)
+    assert await pair.replicate(observe, policy=policy) == 3
+    with pair.receiver.open() as state:
+        assert "aside" in state["datasets"]["dst/tree.zfsyncbuffer/2F61"]["properties"]["origin"]
+        state["refuse"] = []
+    assert await pair.push() == 0
+    with pair.receiver.open() as state:
+        for child in ("", "/a"):
+            assert "origin" not in state["datasets"][f"dst/tree{child}"]["properties"]
 
 
 async def test_what_comes_while_the_user_thinks_is_not_lost(pair: Pair) -> None:
