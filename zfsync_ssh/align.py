@@ -16,6 +16,7 @@ from .buffer import buffered_name
 from .dataset import (
     Dataset,
     Inventory,
+    Snapshot,
     ancestors_of,
     child_of,
     parent_of,
@@ -211,12 +212,22 @@ def _guids(dataset: Dataset) -> set[int]:
     return {one.guid for one in dataset.snapshots} | {mark.guid for mark in dataset.bookmarks}
 
 
+def _has(dataset: Dataset | None, snapshot: Snapshot) -> bool:
+    return dataset is not None and any(one.guid == snapshot.guid for one in dataset.snapshots)
+
+
 # ---- promotions ------------------------------------------------------------------------------------------------------
 
 
 def follow_promotions(source: Inventory, target: Target) -> list[Change]:
     """Clones at the target whose origin's snapshot now belongs to their source dataset: it was promoted."""
-    changes = []
+    changes: list[Change] = []
+    while made := list(_promote(source, target)):  # a clone of a clone may have been promoted more than once
+        changes += made
+    return changes
+
+
+def _promote(source: Inventory, target: Target) -> Iterator[Change]:
     for child in tuple(target.datasets):
         dataset = target.datasets[child]  # as it is now: another promotion may have given it another origin
         promoted = source.datasets.get(child)
@@ -226,9 +237,10 @@ def follow_promotions(source: Inventory, target: Target) -> list[Change]:
             continue
         shared = target.datasets[owner].snapshots
         at = next((index for index, one in enumerate(shared) if one.name == short), None)
-        if at is None or all(one.guid != shared[at].guid for one in promoted.snapshots):
+        if at is None or not _has(promoted, shared[at]):
+            continue
+        if _has(source.datasets.get(owner), shared[at]):  # both have it, as a received copy has
             continue
         target.promote(child, owner, at + 1)
         words = f"is promoted, as at the source: the snapshots up to @{short} go from {of} to it"
-        changes.append(Change("promote", child, dataset.name, words, (Operation("promote", dataset.name),)))
-    return changes
+        yield Change("promote", child, dataset.name, words, (Operation("promote", dataset.name),))

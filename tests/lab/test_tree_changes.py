@@ -176,6 +176,27 @@ def test_a_promotion_is_followed_in_the_run_that_renames_what_it_was_a_clone_of(
     world.assert_equal()
 
 
+def test_a_clone_of_a_clone_is_promoted_over_both(world: World) -> None:
+    for child, origin in (("/base", ""), ("/mid", "/base@base"), ("/top", "/mid@mid")):
+        if origin:
+            world.sender.run(["zfs", "clone", world.source + origin, world.source + child])
+        else:
+            world.create(child)
+        world.write(child, 100, child[1:])
+        world.sender.run(["zfs", "snapshot", f"{world.source}{child}@{child[1:]}"])
+    world.snapshot("1")
+    assert world.push().status == 0
+    for _ in range(2):
+        world.sender.run(["zfs", "promote", f"{world.source}/top"])
+    world.snapshot("2")
+    run = world.push("--json")
+    assert run.status == 0, run
+    assert sent(run)["top"] == "@1 -> @2"
+    origins = {child: world.get("origin", child) for child in ("/base", "/mid", "/top")}
+    assert origins == {"/base": f"{world.target}/top@base", "/mid": f"{world.target}/top@mid", "/top": "-"}
+    world.assert_equal()
+
+
 def test_snapshots_that_are_gone_go_but_not_held_ones_nor_the_base(world: World) -> None:
     world.create("/a")
     for name in ("1", "2", "3", "4"):

@@ -224,6 +224,19 @@ def test_promotions_that_follow_from_one_another_are_all_repeated() -> None:
     assert (there.datasets["/one"].origin, there.datasets["/base"].origin) == ("dst/two@a", "dst/one@b")
 
 
+@pytest.mark.parametrize("top", ["/a-top", "/top"])
+def test_a_clone_of_a_clone_is_promoted_over_both(top: str) -> None:
+    source = source_of({"": "@r,1", "/base": "@b,5", "/mid": "@n,6", top: "@a,2 @m,3 @t,4"})
+    there = target_of({"": "@r,1", "/base": "@a,2 @b,5", "/mid": "@m,3 @n,6", top: "@t,4"})
+    there.datasets["/mid"] = there.datasets["/mid"]._replace(origin="dst/base@a")
+    there.datasets[top] = there.datasets[top]._replace(origin="dst/mid@m")
+    changes = follow_promotions(source, there)
+    assert [change.name for change in changes] == [f"dst{top}"] * 2
+    assert [one.name for one in there.datasets[top].snapshots] == ["a", "m", "t"]
+    origins = {child: there.datasets[child].origin for child in ("/base", "/mid", top)}
+    assert origins == {"/base": f"dst{top}@a", "/mid": f"dst{top}@m", top: ""}
+
+
 @pytest.mark.parametrize(
     ("origin", "line"),
     [("", "@a,2 @own,3"), ("elsewhere@a", "@a,2 @own,3"), ("dst/base@gone", "@a,2 @own,3"), ("dst/base@a", "@own,3")],
@@ -233,6 +246,19 @@ def test_nothing_is_promoted_that_was_not_at_the_source(origin: str, line: str) 
     source.datasets["/clone"] = dataset(line, "src/clone")
     there.datasets["/clone"] = there.datasets["/clone"]._replace(origin=origin)
     assert follow_promotions(source, there) == []
+
+
+def test_nothing_is_promoted_where_the_snapshot_is_at_both_as_in_a_received_copy() -> None:
+    source, there = promotable()
+    source.datasets["/base"] = dataset("@a,2 @b,4", "src/base")
+    assert follow_promotions(source, there) == []
+
+
+def test_clones_of_one_another_which_zfs_cannot_have_end_too() -> None:
+    source, there = promotable()
+    there.datasets["/base"] = there.datasets["/base"]._replace(origin="dst/clone@a")
+    there.datasets["/clone"] = dataset("@a,2 @own,3", "dst/clone")._replace(origin="dst/base@a")
+    assert len(follow_promotions(source, there)) == 1
 
 
 def test_clones_of_what_the_source_no_longer_has_are_left_alone() -> None:
