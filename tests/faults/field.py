@@ -89,7 +89,8 @@ class Run:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"exit {self.code}: {self.err.strip()[-600:]}"
+        failed = [e["outcome"]["message"] for e in self.events if e["event"] == "finished" and e["outcome"]["message"]]
+        return f"exit {self.code}: {' '.join([self.err.strip()[-600:], *failed[:3]]).strip()}"
 
 
 class Field:
