@@ -55,8 +55,8 @@ def receive_failure(host: Host, item: Item, place: str, result: Result) -> str:
     newest = next((step.base for step in item.steps if step.base), "")
     if result.code == "modified" and newest:
         return (
-            f"{where} was changed there since {newest}: keep the changes by renaming the dataset there, "
-            f"or lose them with 'zfs rollback {place}{newest}' there."
+            f"{where} was changed there since {newest}: --on-divergence set-aside keeps the changes by renaming the "
+            f"dataset there, rollback loses them."
         )
     if result.code == "unset":
         allowed = grant("USER", above, permissions((Use.RECEIVE, Use.MOVE)))

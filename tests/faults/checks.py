@@ -50,7 +50,8 @@ def first_run(run: Run, codes: Collection[int]) -> list[str]:
 def asks_for(run: Run, option: str) -> bool:
     """Whether all that failed names an option with which it would not."""
     how, what = option.split(" ")
-    messages = [e["outcome"]["message"] for e in run.events if e["event"] == "finished" and e["outcome"]["message"]]
+    outcomes = [event["outcome"] for event in run.events if event["event"] == "finished"]
+    messages = [outcome["message"] for outcome in outcomes if outcome["status"] == "failed"]
     return bool(messages) and all(how in message and what in message for message in messages)
 
 

@@ -140,7 +140,7 @@ ASKS = ended_so("failed", "written since: --on-divergence set-aside keeps them, 
 @pytest.mark.parametrize(
     ("events", "asked"),
     [
-        ([ended_so("sent"), ASKS], True),
+        ([ended_so("skipped", "It has no snapshot."), ASKS], True),
         ([ASKS, ended_so("failed", "The pool is full.")], False),
         ([ended_so("sent")], False),
     ],
