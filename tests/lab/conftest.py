@@ -32,7 +32,8 @@ def lab() -> Iterator[Lab]:
     """The lab, with its machines up; all of it ends with the session, or with this process."""
     with open_lab(run=f"test{os.getpid()}") as opened:
         for name, pool in (("sender", "tank"), ("receiver", "pool")):
-            machine = opened.up(name, disks=("4G",), owner=os.getpid())
+            backend = os.environ.get(f"ZFSYNC_LAB_{name.upper()}")  # tests/matrix/zfs: of another release of OpenZFS
+            machine = opened.up(name, disks=("4G",), owner=os.getpid(), backend=backend)
             machine.put(HERE / "digest.py", "/root/digest.py")
             machine.run(["zpool", "create", "-O", "compression=lz4", pool, machine.disks[0]])
         opened.install(opened.machine("sender"))

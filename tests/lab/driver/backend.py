@@ -117,6 +117,7 @@ def backend_named(name: str) -> Backend:
     # Imported here: a backend imports this module's classes.
     from .host import HostBackend
     from .qemu import QemuBackend
+    from .releases import RELEASES, OtherRelease
     from .uml import UmlBackend
 
     if name == "uml":
@@ -125,7 +126,9 @@ def backend_named(name: str) -> Backend:
         return HostBackend()
     if name == "qemu":
         return QemuBackend()
-    raise Unusable(f"there is no lab backend {name!r}: {BACKEND_VARIABLE} is uml, qemu or host")
+    if name in RELEASES:
+        return OtherRelease(name)
+    raise Unusable(f"there is no lab backend {name!r}: {BACKEND_VARIABLE} is uml, qemu, host, {', '.join(RELEASES)}")
 
 
 def choose(name: str | None) -> Backend:

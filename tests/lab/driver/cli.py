@@ -13,11 +13,12 @@ from . import cache
 from .backend import backend_named, choose, probe
 from .errors import LabError, MachineGone
 from .lab import CHECKOUT, Lab, open_lab
+from .releases import RELEASES
 from .rundir import RunDirectory, lab_lock, runs
 from .teardown import sweep
 
 RUN_VARIABLE = "ZFSYNC_LAB_RUN"
-BACKENDS = ("uml", "host", "qemu")
+BACKENDS = ("uml", "host", "qemu", *RELEASES)
 
 EXAMPLES = """\
 examples:
@@ -33,6 +34,7 @@ examples:
 
 environment:
   ZFSYNC_LAB=uml|qemu|host    force a backend          ZFSYNC_LAB_RUN=NAME   the default of --run
+  ZFSYNC_LAB=uml-2.1|uml-2.3|uml-2.4                   uml guests with that OpenZFS, kernel's and tools
   XDG_CACHE_HOME              where builds are kept    ZFSYNC_LAB_MIRROR     a Debian mirror other than apt's
 
 exit codes: 0, or 1 an error, 2 usage, 3 not built, 4 build failed, 5 this machine cannot, 6 no such machine,
@@ -111,8 +113,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "put":
             lab.machine(options.name).put(options.src, options.dst)
         case "install":
-            lab.build_pydeps(options.checkout, say=_say)
-            lab.install(lab.machine(options.name), options.checkout)
+            lab.install(lab.machine(options.name), options.checkout, say=_say)
         case "down" if options.all:
             lab.close()
         case "down" if options.name:

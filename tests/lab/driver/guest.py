@@ -34,6 +34,9 @@ class GuestBackend:
 
     ready_mark = "LAB-READY"
 
+    def rootfs(self) -> Stage:
+        return rootfs_stage()
+
     def pydeps(self, checkout: Path) -> Stage:
         return pydeps_stage(checkout, version=GUEST_PYTHON, image=rootfs_stage())
 
@@ -41,7 +44,7 @@ class GuestBackend:
         return address(index), SSH_PORT
 
     def prepare(self, run: RunDirectory, config: MachineConfig) -> None:
-        rootfs = rootfs_stage().require()
+        rootfs = self.rootfs().require()
         ssh.write_configuration(run, config, identity=rootfs / "id", host_key=rootfs / "host.pub")
 
     def master(self, run: RunDirectory, config: MachineConfig) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from . import cache
-from .backend import LAB_DIRECTORY, Backend, choose
+from .backend import LAB_DIRECTORY, Backend, backend_named, choose
 from .errors import LabError
 from .machine import END_SECONDS, Machine
 from .network import Network
@@ -72,24 +72,26 @@ class Lab:
         disks: Sequence[str] = (),
         memory: str = "2G",
         owner: int | None = THIS_PROCESS,
+        backend: str | None = None,
     ) -> Machine:
         """Start a machine and wait until it answers; or switch on again one that is off, with the disks it had.
 
         `disks` are sizes, as in ("1G", "512M"): sparse files. The machine ends with the process `owner`: a pid,
-        this process by default, or None: then it stays until `down`.
+        this process by default, or None: then it stays until `down`. `backend` is for a new machine that is to have
+        another than the lab: guests of uml and of its releases can be in one run.
         """
         holder = self._owner(owner)
         sizes = [_size_bytes(size) for size in disks]
-        stages = tuple(str(stage.require()) for stage in self._backend.stages())
         with lab_lock():
             sweep()
             if name in self._run.machines():
-                boot = self._start_again(name, sizes=sizes, owner=holder, stages=stages)
+                boot = self._start_again(name, sizes=sizes, owner=holder)
             else:
-                boot = self._start_new(name, sizes=sizes, memory=memory, owner=holder, stages=stages)
+                chosen = choose(backend) if backend else self._backend
+                boot = self._start_new(name, chosen, sizes=sizes, memory=memory, owner=holder)
         machine = self._machine(name)
         try:
-            machine.wait_for("up", boot=boot, timeout=self._backend.boot_seconds + END_SECONDS)
+            machine.wait_for("up", boot=boot, timeout=self._backend_of(name).boot_seconds + END_SECONDS)
         except BaseException:
             if boot == 1:
                 machine.down()
@@ -97,15 +99,19 @@ class Lab:
         self._introduce(machine)
         return machine
 
-    def install(self, machine: Machine, checkout: Path = CHECKOUT) -> None:
-        """Put the product, its dependencies and the command `zfsync` on a machine. Again after each boot."""
-        place = self._backend.installation(self._run)
-        stage = self.build_pydeps(checkout)
+    def install(self, machine: Machine, checkout: Path = CHECKOUT, say: Callable[[str], None] = _say_nothing) -> None:
+        """Put the product, its dependencies and the command `zfsync` on a machine. Again after each boot.
+
+        Dependencies that are not in the cache are fetched, which takes some 20 s.
+        """
+        backend = self._backend_of(machine.name)
+        place = backend.installation(self._run)
+        stage = cache.build(backend.pydeps(checkout), lab=LAB_DIRECTORY, say=say)
         pydeps = stage / "site"
         self._note_stage(machine.name, str(stage))
         machine.sh(f"rm -rf '{place.checkout}'")
         machine.put(checkout, place.checkout)
-        script = self._backend.pydeps_script(self._run, pydeps)
+        script = backend.pydeps_script(self._run, pydeps)
         if script is None:
             machine.put(pydeps, place.pydeps, leave_out=())
             script = ":"
@@ -126,10 +132,6 @@ class Lab:
         for stage in (*self._backend.stages(), self._backend.pydeps(CHECKOUT)):
             cache.build(stage, lab=LAB_DIRECTORY, say=say)
 
-    def build_pydeps(self, checkout: Path, say: Callable[[str], None] = _say_nothing) -> Path:
-        """The dependencies of a checkout: fetched when they are not in the cache, which takes some 20 s."""
-        return cache.build(self._backend.pydeps(checkout), lab=LAB_DIRECTORY, say=say)
-
     def close(self) -> None:
         """End all machines of the run, and the run. Disks and network go too."""
         keepers = [state.keeper for name in self._run.machines() if (state := self._run.state(name))]
@@ -142,19 +144,18 @@ class Lab:
         with lab_lock():
             sweep()
 
-    def _start_new(
-        self, name: str, *, sizes: list[int], memory: str, owner: ProcessId | None, stages: tuple[str, ...]
-    ) -> int:
+    def _start_new(self, name: str, backend: Backend, *, sizes: list[int], memory: str, owner: ProcessId | None) -> int:
+        stages = tuple(str(stage.require()) for stage in backend.stages())
         if not SIZE.fullmatch(memory):
             raise LabError(f"memory {memory!r}: a size is a number and M or G, as in 2G")
         directory = self._run.machine(name)
         index = self._run.free_index(name)
         disks = self._make_disks(name, sizes)
-        endpoint = self._backend.endpoint(index)
+        endpoint = backend.endpoint(index)
         directory.mkdir(parents=True)
         config = MachineConfig(
             name=name,
-            backend=self._backend.name,
+            backend=backend.name,
             index=index,
             memory=memory,
             disks=disks,
@@ -166,28 +167,28 @@ class Lab:
         )
         self._run.write_config(config)
         try:
-            if self._backend.port_kind:
+            if backend.port_kind:
                 network = Network.of(self._run)
                 network.ensure()
-                network.add_port(index, self._backend.port_kind)
-            self._backend.prepare(self._run, config)
+                network.add_port(index, backend.port_kind)
+            backend.prepare(self._run, config)
         except BaseException:
             release(self._run, name)
             raise
         _start_keeper(self._run, name)
         return config.boot
 
-    def _start_again(self, name: str, *, sizes: list[int], owner: ProcessId | None, stages: tuple[str, ...]) -> int:
+    def _start_again(self, name: str, *, sizes: list[int], owner: ProcessId | None) -> int:
         config, state = self._run.config(name), self._run.state(name)
         if state is None or self._machine(name).alive:
             raise LabError(f"{name} is running already in run {self._run.name}")
-        if config.backend != self._backend.name:
-            raise LabError(f"{name} is a machine of the {config.backend} backend: down ends it")
         if sizes and len(sizes) != len(config.disks):
             raise LabError(f"{name} is off and has {len(config.disks)} disks already: down takes them away")
+        backend = self._backend_of(name)
+        stages = tuple(str(stage.require()) for stage in backend.stages())
         config = replace(config, boot=config.boot + 1, owner=owner, stages=stages)
         self._run.write_config(config)
-        self._backend.prepare(self._run, config)
+        backend.prepare(self._run, config)
         state.keeper.send(signal.SIGHUP)
         return config.boot
 
@@ -215,7 +216,7 @@ class Lab:
 
     def _introduce(self, machine: Machine) -> None:
         """Tell the machines that run already a name they did not boot with."""
-        if self._backend.port_kind is None or machine.name in FIRST_INDEX:
+        if self._backend_of(machine.name).port_kind is None or machine.name in FIRST_INDEX:
             return
         line = f"{machine.config.address} {machine.name}"
         for other in self.machines:
@@ -231,7 +232,11 @@ class Lab:
         return owner
 
     def _machine(self, name: str) -> Machine:
-        return Machine(self._run, name, self._backend)
+        return Machine(self._run, name, self._backend_of(name))
+
+    def _backend_of(self, name: str) -> Backend:
+        """A machine's own backend."""
+        return backend_named(self._run.config(name).backend)
 
 
 def _start_keeper(run: RunDirectory, name: str) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from .cache import Stage
-from .guest import RECIPES, UML, GuestBackend, guest_settings, rootfs_stage
+from .guest import RECIPES, UML, GuestBackend, guest_settings
 from .network import Network
 from .rundir import MachineConfig, RunDirectory
 
@@ -20,23 +20,27 @@ class UmlBackend(GuestBackend):
     name = "uml"
     port_kind: str | None = "veth"
     boot_seconds = 60.0
+    mode: tuple[str, ...] = ("seccomp=on",)  # the ptrace mode is half as fast
+
+    def kernel(self) -> Stage:
+        return kernel_stage()
 
     def stages(self) -> tuple[Stage, ...]:
-        return (_kernel_stage(), rootfs_stage())
+        return (self.kernel(), self.rootfs())
 
     def launch(self, run: RunDirectory, config: MachineConfig) -> tuple[str, ...]:
         interface = Network.of(run).interface(config.index)
         mac = f"02:00:00:00:00:{config.index:02x}"
         disks = (f"{name}={disk}" for name, disk in zip(_disk_names(config), config.disks, strict=True))
         return (
-            str(_kernel_stage().require() / "linux"),
+            str(self.kernel().require() / "linux"),
             f"umid={config.name}",
             f"uml_dir={run.machine(config.name) / 'uml'}/",
             f"mem={config.memory}",
-            "seccomp=on",  # the ptrace mode is half as fast
+            *self.mode,
             "root=/dev/root",
             "rootfstype=hostfs",
-            f"rootflags={rootfs_stage().require() / 'root'}",
+            f"rootflags={self.rootfs().require() / 'root'}",
             "ro",
             "init=/sbin/lab-pre",
             "con=null",
@@ -59,7 +63,7 @@ def _disk_names(config: MachineConfig) -> list[str]:
     return [f"ubd{chr(ord('a') + number)}" for number in range(len(config.disks))]
 
 
-def _kernel_stage() -> Stage:
+def kernel_stage() -> Stage:
     return Stage(
         name="uml-kernel",
         script=UML / "build-kernel",
