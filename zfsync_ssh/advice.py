@@ -13,6 +13,8 @@ _ADVICE = {
     "permission": "; log in as root, or use --sudo if sudoers allows it",
     "busy": "; another receive or a mount holds it: try again when that has ended",
     "feature": "; 'zpool upgrade' there enables the feature",
+    "newer": ", which only a newer OpenZFS than the one there knows",
+    "property": "; --exclude-property leaves out what the OpenZFS there does not know",
     "pool": "; 'zpool status' there says why, 'zpool clear' resumes it",
     "name": "; choose a shorter target, or a shorter --buffer",
     "cut": "; the next run goes on where this one stopped",
@@ -58,6 +60,8 @@ def receive_failure(host: Host, item: Item, place: str, result: Result) -> str:
             f"{where} was changed there since {newest}: --on-divergence set-aside keeps the changes by renaming the "
             f"dataset there, rollback loses them."
         )
+    if result.code == "unset" and "permission denied" not in result.message:
+        return f"{where} has arrived, but {result.message}: set that there by 'zfs set'."
     if result.code == "unset":
         allowed = grant("USER", above, permissions((Use.RECEIVE, Use.MOVE)))
         return (

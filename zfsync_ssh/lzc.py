@@ -61,6 +61,7 @@ _SAID = {
     1034: "IV set guid missing",  # ZFS_ERR_FROM_IVSET_GUID_MISSING, sys/fs/zfs.h
     1035: "IV set guid mismatch",
     1036: "spill block flag missing for raw send",
+    1037: "stream has unsupported feature",  # ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE
     1040: "incomplete stream",  # ZFS_ERR_STREAM_TRUNCATED
     1041: "incremental send stream requires -L (--large-block), to match previous receive",
 }

@@ -217,6 +217,7 @@ def test_a_stream_is_asked_for_and_read_in_chunks() -> None:
         (errno.ENOENT, "missing"),
         (errno.EPERM, "permission"),
         (errno.EAGAIN, "pool"),
+        (1037, "newer"),
         (1099, "failed"),
         (errno.EIO, "failed"),
     ],
