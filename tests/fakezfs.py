@@ -205,10 +205,11 @@ def do_list(path: str, arguments: list[str]) -> None:
     status = 0
     with State(path).open() as state:
         datasets, holds, created = state["datasets"], state.get("holds", {}), state.get("creation", {})
-        changes = state.get("changes", True)
-    if "snapshots_changed" in columns and not changes:
-        sys.stderr.write("bad property list: invalid property 'snapshots_changed'\n")
-        sys.exit(2)
+        unknown = {*state.get("unknown", ()), *(() if state.get("changes", True) else ("snapshots_changed",))}
+    for column in columns:
+        if column in unknown:
+            sys.stderr.write(f"bad property list: invalid property '{column}'\n")
+            sys.exit(2)
     for root in names:
         if "@" in root or "#" in root:
             mark, kind = ("@", "snapshot") if "@" in root else ("#", "bookmark")
@@ -334,6 +335,10 @@ def do_receive(path: str, arguments: list[str]) -> None:
         return
     with state_file.open() as state:
         hangs = state.get("hang", {}).get("receive")
+        unknown = state.get("unknown", ())
+    for name in (*dict(pairs), *arguments):  # a name that -x is followed by, too
+        if name in unknown:
+            fail(f"cannot receive: invalid property '{name}'")
     stdin = sys.stdin.buffer
     count = 0
     while True:

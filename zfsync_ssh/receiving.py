@@ -51,6 +51,7 @@ class Receiving:
         self._bounds = bounds
         self._conversation = conversation
         self._step: Optional[_Step] = None
+        self._knows: Dict[str, bool] = {}
 
     def sync(self, sync: Sync) -> Answer:
         """Decide where the stream for a child has to begin."""
@@ -243,7 +244,15 @@ class Receiving:
         if step.newest == decision.base:  # the first of its streams
             properties.update(_pair(text) for text in sync.properties)
         origin = sync.origin if decision.kind == CLONE and step.first else ""
-        return zfs.Reception(tuple(properties.items()), sync.excluded, origin, force, sync.kind == FILESYSTEM)
+        excluded = tuple(filter(self._known, sync.excluded))
+        return zfs.Reception(tuple(properties.items()), excluded, origin, force, sync.kind == FILESYSTEM)
+
+    def _known(self, name: str) -> bool:
+        """Whether the OpenZFS here knows the property ``name``; if not, `zfs receive` would refuse to exclude it."""
+        if name not in self._knows:
+            done = self._tree.zfs(zfs.try_property(name, self._tree.root.partition("/")[0]))
+            self._knows[name] = complaint.classify(done.stderr) != "property"
+        return self._knows[name]
 
 
 def _begins(first: List[Message]) -> bytes:

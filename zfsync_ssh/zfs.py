@@ -230,6 +230,11 @@ def receive(target: str, how: Reception) -> Tuple[str, ...]:
     return ("receive", "-s", "-u", *(("-F",) if how.force else ()), *options, target)
 
 
+def try_property(name: str, dataset: str) -> Tuple[str, ...]:
+    """Refused as a whole where OpenZFS does not know the property ``name``."""
+    return ("list", "-Hd0", "-o", name, dataset)
+
+
 MOUNT_PROPERTIES = ("mountpoint", "canmount", "sharenfs", "sharesmb")
 
 

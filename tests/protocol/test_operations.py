@@ -612,6 +612,27 @@ async def test_more_properties_than_a_message_holds_fail_their_dataset_alone(pai
     assert pair.outcomes["src/tree/b"].status is Status.SENT
 
 
+async def test_a_property_that_the_target_does_not_know_fails_its_dataset_until_it_is_excluded(pair: Pair) -> None:
+    from zfsync_ssh.policy import Properties
+
+    pair.sender.create("src/tree/a")
+    pair.sender.snapshot("src/tree@1")
+    pair.sender.snapshot("src/tree/a@1")
+    with pair.sender.open() as state:
+        state["datasets"]["src/tree/a"]["properties"].update({"direct": "always", "atime": "off"})
+    with pair.receiver.open() as state:
+        state["unknown"] = ["direct"]
+    assert await pair.push(policy=Policy(properties=Properties(preserve=("all",)))) == 3
+    assert (pair.outcomes["src/tree"].status, pair.outcomes["src/tree/a"].code) == (Status.SENT, "property")
+    left_out = Properties(preserve=("all",), exclude=("direct", "my:note"))
+    assert await pair.push(policy=Policy(properties=left_out)) == 0
+    assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
+    received = [words for words in pair.receiver.commands() if words[0] == "receive"][-1]
+    assert "atime=off" in received
+    assert "my:note" in received
+    assert "direct" not in received
+
+
 async def test_holds_that_a_run_has_left_are_shown_and_let_go(pair: Pair) -> None:
     pair.sender.snapshot("src/tree@1")
     end = LocalSource("src/tree", zfs_command(pair.sender))

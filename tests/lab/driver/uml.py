@@ -55,8 +55,9 @@ class UmlBackend(GuestBackend):
         return tuple(f"/dev/{name}" for name in _disk_names(config))
 
     def pydeps_script(self, run: RunDirectory, pydeps: Path) -> str | None:
-        # The guest sees this machine's files: nothing has to be copied.
-        return f"mountpoint -q /opt/pydeps || mount -t hostfs -o ro,hostfs='{pydeps}' none /opt/pydeps"
+        # The guest sees this machine's files: nothing has to be copied. Old kernels take the path as the only option.
+        mounts = (f"mount -t hostfs -o ro,{option}'{pydeps}' none /opt/pydeps" for option in ("hostfs=", ""))
+        return " || ".join(("mountpoint -q /opt/pydeps", *mounts))
 
 
 def _disk_names(config: MachineConfig) -> list[str]:
