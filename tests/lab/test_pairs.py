@@ -182,7 +182,7 @@ def test_a_property_that_the_receiver_cannot_have_is_named_and_can_be_left_out(w
     assert "Traceback" not in run.err, run
     outcome = run.outcomes[f"{world.source}/a"]
     if run.status:
-        # longname cannot be set while something is received, in no OpenZFS up to 2.4.4
+        # longname cannot be set by zfs receive, of 2.3.9 as of 2.4.4
         assert (outcome["status"], outcome["code"] in ("property", "unset")) == ("failed", True), outcome
         assert any(name in outcome["message"] for name in newer), outcome
     world.write("/a", 50, "more")
