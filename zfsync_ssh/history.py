@@ -54,12 +54,12 @@ _ADD_OUTCOME = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _TRIM_RUNS = (
-    "DELETE FROM run WHERE job = ?1 AND target = ?2 AND id NOT IN "
-    "(SELECT id FROM run WHERE job = ?1 AND target = ?2 ORDER BY id DESC LIMIT ?3)"
+    "DELETE FROM run WHERE job = :job AND target = :target AND id NOT IN "
+    "(SELECT id FROM run WHERE job = :job AND target = :target ORDER BY id DESC LIMIT :kept)"
 )
 _TRIM_OUTCOMES = (
-    "DELETE FROM outcome WHERE job = ?1 AND target = ?2 AND dataset = ?3 AND id NOT IN "
-    "(SELECT id FROM outcome WHERE job = ?1 AND target = ?2 AND dataset = ?3 ORDER BY id DESC LIMIT ?4)"
+    "DELETE FROM outcome WHERE job = :job AND target = :target AND dataset = :dataset AND id NOT IN (SELECT id "
+    "FROM outcome WHERE job = :job AND target = :target AND dataset = :dataset ORDER BY id DESC LIMIT :kept)"
 )
 _RUNS = "SELECT job, target, started, ended, exit_code, bytes, message FROM run WHERE job = ? ORDER BY id DESC LIMIT ?"
 _LAST_OUTCOMES = (
@@ -113,11 +113,13 @@ class History:
         with self._transaction() as database:
             database.execute(_ADD_RUN, _cut(astuple(run)))
             database.executemany(_ADD_OUTCOME, (_cut(astuple(row)) for row in rows))
-            database.execute(_TRIM_RUNS, (run.job, run.target, RUNS_KEPT))
+            database.execute(_TRIM_RUNS, {"job": run.job, "target": run.target, "kept": RUNS_KEPT})
             bases = [(row.job, row.target, row.dataset, row.target_newest) for row in rows if row.target_newest]
             database.executemany(_SET_BASE, bases)
-            datasets = {(row.job, row.target, row.dataset) for row in rows}
-            database.executemany(_TRIM_OUTCOMES, [(*key, OUTCOMES_KEPT) for key in datasets])
+            trims = (
+                {"job": row.job, "target": row.target, "dataset": row.dataset, "kept": OUTCOMES_KEPT} for row in rows
+            )
+            database.executemany(_TRIM_OUTCOMES, trims)
 
     def forget(self, job: str) -> None:
         """Forget all of a job that is no more."""
