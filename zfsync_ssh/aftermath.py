@@ -185,7 +185,7 @@ def _was_to_be_promoted(item: Item, target: Inventory) -> bool:
 
     Following the source's promotions (`align`) sees that of a child alone: what a root was is not in its tree.
     """
-    there = target.datasets.get(item.child) or target.buffered.get(item.child)  # which was renamed into place since
+    there = target.find(item.child)  # perhaps in the buffer, from where it was renamed into place since
     return there is not None and ASIDE_MARK in there.origin.partition("@")[0] and not item.source.origin
 
 

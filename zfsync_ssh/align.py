@@ -13,14 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .buffer import buffered_name
-from .dataset import (
-    Dataset,
-    Inventory,
-    Snapshot,
-    ancestors_of,
-    child_of,
-    parent_of,
-)
+from .dataset import Dataset, Inventory, Snapshot, ancestors_of, child_of, parent_of
 from .messages import Operation
 
 MOVING_MARK = ".zfsync-moving"

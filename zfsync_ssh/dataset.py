@@ -148,6 +148,10 @@ class Inventory:
         self.at = at
         """When the listing began, in seconds since 1970 by the clock there; 0 when that was not asked for."""
 
+    def find(self, child: str) -> Optional[Dataset]:
+        """The dataset of a child, in its place or still in the buffer."""
+        return self.datasets.get(child) or self.buffered.get(child)
+
     def __contains__(self, child: str) -> bool:
         return child in self.datasets
 

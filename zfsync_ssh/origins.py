@@ -59,7 +59,7 @@ def _clone_origin(
     if other is None or child == item.child:
         return None, ""
     snapshot = next((one for one in other.source.snapshots if one.name == short), None)
-    there = target.datasets.get(other.child) or target.buffered.get(other.child)
+    there = target.find(other.child)
     if snapshot is None:
         return None, ""
     copy = next((one for one in there.snapshots if one.guid == snapshot.guid), None) if there is not None else None

@@ -93,7 +93,7 @@ def _buffer_left(target: Inventory) -> bool:
 
 def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: Policy) -> Item:
     own = target.root + child
-    there = target.datasets.get(child) or target.buffered.get(child)
+    there = target.find(child)
     raw = dataset.encrypted and policy.raw
     state = state_of(there)
     if state.token and not policy.resume:

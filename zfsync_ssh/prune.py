@@ -24,7 +24,7 @@ def surplus_snapshots(source: Inventory, target: Inventory, newest: Mapping[str,
     """
     surplus = []
     for child, base in newest.items():
-        there, here = target.datasets.get(child) or target.buffered.get(child), source.datasets[child]
+        there, here = target.find(child), source.datasets[child]
         if there is None:
             continue
         known = {snapshot.guid for snapshot in here.snapshots}

@@ -87,7 +87,7 @@ class Receiving:
             for line in self._tree.zfs(arguments).stdout.splitlines():
                 parser.feed(line)
         inventory = parser.finish()
-        dataset = inventory.datasets.get(sync.child) or inventory.buffered.get(sync.child)
+        dataset = inventory.find(sync.child)
         return dataset.name if dataset else sync.name, state_of(dataset)
 
     def stream(self, message: Stream) -> None:

@@ -110,7 +110,7 @@ def _datasets(seen: Seen, target: str, success: datetime | None) -> Iterator[Dat
         yield from (_remembered(seen, row) for row in past.values())
         return
     for child, source in seen.source.datasets.items():
-        known = there.datasets.get(child) or there.buffered.get(child)
+        known = there.find(child)
         last = past.get(source.name)
         common = newest_common(source.snapshots, known.snapshots) if known else None
         behind = len(source.snapshots) - 1 - source.snapshots.index(common) if common else len(source.snapshots)

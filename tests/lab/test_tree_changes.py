@@ -27,6 +27,15 @@ def grow(world: World) -> None:
     assert world.push().status == 0
 
 
+def grow_clone(world: World) -> None:
+    world.create("/base")
+    world.write("/base", 100)
+    world.snapshot("1")
+    world.sender.run(["zfs", "clone", f"{world.source}/base@1", f"{world.source}/clone"])
+    world.snapshot("2")
+    assert world.push().status == 0
+
+
 def test_a_renamed_dataset_is_renamed_with_all_below_it_and_not_sent_again(world: World) -> None:
     grow(world)
     before = guids(world, "receiver", world.target)
@@ -143,12 +152,7 @@ def test_a_clone_that_was_cut_off_goes_on(world: World) -> None:
 
 
 def test_a_promotion_is_followed(world: World) -> None:
-    world.create("/base")
-    world.write("/base", 100)
-    world.snapshot("1")
-    world.sender.run(["zfs", "clone", f"{world.source}/base@1", f"{world.source}/clone"])
-    world.snapshot("2")
-    assert world.push().status == 0
+    grow_clone(world)
     world.sender.run(["zfs", "promote", f"{world.source}/clone"])
     world.write("/clone", 30, "after")
     world.snapshot("3")
@@ -238,12 +242,7 @@ def test_datasets_that_are_gone_go_when_that_is_asked_for(world: World) -> None:
 
 
 def test_a_clone_that_is_gone_and_the_snapshot_that_it_came_from_go_in_one_run(world: World) -> None:
-    world.create("/base")
-    world.write("/base", 100)
-    world.snapshot("1")
-    world.sender.run(["zfs", "clone", f"{world.source}/base@1", f"{world.source}/clone"])
-    world.snapshot("2")
-    assert world.push().status == 0
+    grow_clone(world)
     world.sender.run(["zfs", "destroy", "-r", f"{world.source}/clone"])
     world.sender.run(["zfs", "destroy", f"{world.source}/base@1"])
     run = world.push("--delete-datasets", "--delete-snapshots")

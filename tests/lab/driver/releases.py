@@ -1,7 +1,7 @@
 """Guests with another OpenZFS than the uml backend's, each a backend of its own: `uml-2.1`, `uml-2.3`, `uml-2.4`.
 
 What they are made of has stages of its own, so that building the default knows nothing of them. Machines of several of
-these can be in one run: each is started by a `Lab` of its own backend, under the same name of the run.
+these can be in one run: `Lab.up` takes the backend of each.
 """
 
 from __future__ import annotations
