@@ -11,8 +11,9 @@ import contextlib
 import secrets
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from . import bootstrap
 from .about import About
@@ -97,15 +98,18 @@ class AgentClient:
 
     # -- the conversation --
 
-    async def start(self, root: str, buffer: str, command: tuple[str, ...]) -> Hello:
-        """Push the agent, say what the channel is for, and wait for its hello and for its consent.
+    def start(self, root: str, buffer: str, command: tuple[str, ...]) -> Coroutine[Any, Any, Hello]:
+        """Push the agent and say what the channel is for; then its hello and its consent can be awaited.
 
-        `AgentError` when the hello does not come, `ZfsError` when the agent will not have it.
+        More can be asked meanwhile. `AgentError` when the hello does not come, `ZfsError` when the agent will not have
+        it.
         """
         nonce = secrets.token_hex(16)
         self.channel.write(bootstrap.payload(nonce))
         begun = self.ask(Begin(PROTOCOL, root, buffer, command, BEAT_SECONDS))
-        greeting = bootstrap.Greeting(nonce)
+        return self._started(root, bootstrap.Greeting(nonce), begun)
+
+    async def _started(self, root: str, greeting: bootstrap.Greeting, begun: asyncio.Future[Message]) -> Hello:
         try:
             async with asyncio.timeout(HELLO_SECONDS):
                 rest = await skip_noise(self.channel, greeting, self.host)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from . import lzc
 from .agent import AgentClient
@@ -47,6 +47,7 @@ class Endpoint:
         self._opener = opener
         self._command = command
         self._clients: list[AgentClient] = []
+        self._ahead: list[asyncio.Task[tuple[AgentClient, Hello]]] = []
         self.filters: Sequence[str] = ()
         """Those of `zfsync_ssh.filters` that are there, as the agents say."""
         self.by_library = False
@@ -55,21 +56,38 @@ class Endpoint:
     def __str__(self) -> str:
         return self.host.at(self.root)
 
-    async def open(self) -> tuple[AgentClient, Hello]:
-        """Open a channel with an agent on it; `ChannelRefused` when there can be no more."""
+    async def begin(self) -> tuple[AgentClient, Coroutine[Any, Any, Hello]]:
+        """Open a channel and push an agent; it can be asked at once, and its hello is to be awaited.
+
+        `ChannelRefused` when there can be no more.
+        """
         client = AgentClient(await self._opener.open(), self.host)
         self._clients.append(client)
-        hello = await client.start(self.root, self.buffer, self._command)
+        return client, self._greeted(client.start(self.root, self.buffer, self._command))
+
+    async def open(self) -> tuple[AgentClient, Hello]:
+        """Open a channel with an agent on it; `ChannelRefused` when there can be no more."""
+        client, hello = await self.begin()
+        return client, await hello
+
+    async def _greeted(self, started: Coroutine[Any, Any, Hello]) -> Hello:
+        hello = await started
         self.filters = hello.filters
         self.by_library = hello.system == lzc.SYSTEM and lzc.wanted(self._command)
-        return client, hello
+        return hello
+
+    def open_ahead(self, count: int) -> None:
+        """Begin to open ``count`` channels, which `open_many` is then asked for."""
+        self._ahead += [asyncio.create_task(self.open()) for _ in range(count)]
 
     async def open_many(self, count: int) -> list[AgentClient]:
         """Open up to ``count`` channels at once; those that could not be opened, or have no agent, are left out.
 
         Whatever else went wrong is raised only when none could be opened.
         """
-        opened = await asyncio.gather(*(self.open() for _ in range(count)), return_exceptions=True)
+        self.open_ahead(count - len(self._ahead))
+        opening, self._ahead = self._ahead[:count], self._ahead[count:]
+        opened = await asyncio.gather(*opening, return_exceptions=True)
         clients = [result[0] for result in opened if not isinstance(result, BaseException)]
         for result in opened:
             if isinstance(result, BaseException) and not (clients or isinstance(result, ChannelRefused)):
@@ -105,5 +123,8 @@ class Endpoint:
 
     async def close(self) -> None:
         """End all agents, and the way to them. Never fails."""
+        for opening in self._ahead:
+            opening.cancel()
+        await asyncio.gather(*self._ahead, return_exceptions=True)
         await asyncio.gather(*(client.close() for client in self._clients))
         await self._opener.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from .advice import check_prepared
 from .aftermath import Aftermath
 from .agent import AgentClient
 from .compression import NONE, agreed_filter
-from .concurrency import both
+from .concurrency import both, task_group
 from .dataset import Inventory, parent_of
 from .dispatch import Dispatch
 from .endpoint import Endpoint
@@ -20,7 +20,7 @@ from .events import Connected, Event, Observer, Outcome, Planned, Status
 from .item import Item
 from .keeping import Holds
 from .ledger import Ledger
-from .messages import Operation
+from .messages import Hello, Operation
 from .plan import Plan, in_place_without_room
 from .planfile import check_record, record
 from .policy import DEFAULT, Policy
@@ -183,6 +183,7 @@ class Replication:
             self._target,
             policy=self._options.policy,
             recursive=self._options.recursive,
+            channels=self._options.channels,
             dry_run=dry_run,
             holds=self._holds,
             confirm=self._options.confirm,
@@ -190,14 +191,19 @@ class Replication:
         )
 
     async def _open_control(self) -> tuple[AgentClient, Inventory]:
-        client, hello = await self._target.open()
-        self._observe(Connected(hello.host, hello.python, self._target.cipher))
+        """An agent that has the target's lock, and what it sees there: all asked at once, since it answers in order."""
+        client, hello = await self._target.begin()
         listing = self._target.inventory(client, self._options.recursive, remembered=self._remembered[1])
-        if self._options.dry_run:
-            return client, await listing
-        # Asked for at once: the agent answers in order, so it lists when it has the lock.
-        _, inventory = await both(client.lock(self._target.root, self._options.owner), listing)
-        return client, inventory
+        async with task_group() as group:
+            group.create_task(self._connected(hello))
+            if not self._options.dry_run:
+                group.create_task(client.lock(self._target.root, self._options.owner))
+            inventory = group.create_task(listing)
+        return client, inventory.result()
+
+    async def _connected(self, hello: Coroutine[Any, Any, Hello]) -> None:
+        said = await hello
+        self._observe(Connected(said.host, said.python, self._target.cipher))
 
     def _record(self, made: Prepared) -> dict[str, Any]:
         source = self._source.host.at(self._source.root)

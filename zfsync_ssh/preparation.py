@@ -56,6 +56,7 @@ class Preparation:
         *,
         policy: Policy,
         recursive: bool,
+        channels: int,
         dry_run: bool,
         holds: Holds,
         confirm: Confirm | None,
@@ -65,6 +66,7 @@ class Preparation:
         self._target = target
         self._policy = policy
         self._recursive = recursive
+        self._channels = channels
         self._dry_run = dry_run
         self._holds = holds
         self._confirm = confirm
@@ -85,6 +87,8 @@ class Preparation:
             await self._holds.tidy(source)
         made = await self._align(control, source, target)
         made = self._planned(made, agreed)
+        if not self._dry_run:  # while the rest is looked at
+            self._target.open_ahead(min(self._channels, len(made.plan.work)))
         written = await self._hold_and_measure(made)
         if gone := self._gone(made, written):
             names = f"{gone[0]} and {len(gone) - 1} more have" if len(gone) > 1 else f"{gone[0]} has"

@@ -88,6 +88,8 @@ _AGENT_TYPES: Dict[int, Type[Any]] = {
     65: Hello, 66: Output, 67: Listed, 68: Result, 69: Results, 70: Answer, 71: Pong, 72: Bye, 73: Failure,
     74: Beat,
 }  # fmt: skip
+BEFORE_HELLO = (Begin, Lock, Inventory)
+"""What a client may ask with the agent itself, which is then on its way. All else could depend on what it is."""
 _NUMBERS = {kind: number for types in (_CLIENT_TYPES, _AGENT_TYPES) for number, kind in types.items()}
 _BYTES = (Data, Output)
 
@@ -288,7 +290,7 @@ class Connection:
     def _from_client(self, message: Message) -> None:
         if self._closing:
             raise _OutOfOrder(message, "after Close")
-        if not self._greeted and not self._agent and not isinstance(message, Begin):
+        if not self._greeted and not self._agent and not isinstance(message, BEFORE_HELLO):
             raise _OutOfOrder(message, "before Hello")
         if isinstance(message, Ping):
             if len(self._pings) >= MAX_IN_FLIGHT:

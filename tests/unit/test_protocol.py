@@ -45,7 +45,15 @@ from zfsync_ssh.messages import (
     Sync,
     trimmed,
 )
-from zfsync_ssh.protocol import HEADER, MAX_CONTROL_BYTES, MAX_DATA_BYTES, MAX_IN_FLIGHT, Connection, encode
+from zfsync_ssh.protocol import (
+    BEFORE_HELLO,
+    HEADER,
+    MAX_CONTROL_BYTES,
+    MAX_DATA_BYTES,
+    MAX_IN_FLIGHT,
+    Connection,
+    encode,
+)
 
 HELLO = Hello(PROTOCOL, "0.1", "3.8.0", "there", 7)
 BEGIN = Begin(PROTOCOL, "p/t", "p/t.zfsyncbuffer", ("sudo", "-n", "zfs"))
@@ -335,15 +343,17 @@ def test_what_came_before_the_end_of_input_is_still_heard() -> None:
 # ---- order -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_client_says_what_the_channel_is_for_without_waiting_for_hello() -> None:
+def test_a_client_says_what_the_channel_is_for_and_asks_for_the_lock_and_a_listing_without_waiting_for_hello() -> None:
     client, agent = Connection(agent=False), Connection(agent=True)
-    agent.receive(client.send(BEGIN))
-    assert agent.next_message() == BEGIN
-    client.receive(agent.send(HELLO) + agent.send(Result(True)))
-    assert (client.next_message(), client.next_message(), client.unanswered) == (HELLO, Result(True), 0)
+    ahead: tuple[Message, ...] = (BEGIN, Lock("me"), Inventory())
+    agent.receive(b"".join(map(client.send, ahead)))
+    assert tuple(agent.next_message() for _ in ahead) == ahead
+    answers: tuple[Message, ...] = (HELLO, Result(True), Result(True), Listed(True))
+    client.receive(b"".join(map(agent.send, answers)))
+    assert (tuple(client.next_message() for _ in answers), client.unanswered) == (answers, 0)
 
 
-@pytest.mark.parametrize("message", QUESTIONS[1:], ids=type_of)
+@pytest.mark.parametrize("message", [one for one in QUESTIONS if not isinstance(one, BEFORE_HELLO)], ids=type_of)
 def test_a_client_asks_nothing_else_before_hello(message: Message) -> None:
     with pytest.raises(LocalProtocolError, match="before Hello"):
         Connection(agent=False).send(message)
