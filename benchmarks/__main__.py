@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from . import cases, large
-from .contestants import BUFFERING, BZFS, BZFS_CACHED, LISTING_ALL, PIPE, SYNCOID, WAITING, ZFSYNC
+from .contestants import BUFFERING, BZFS, BZFS_CACHED, BZFS_CONNECTED, LISTING_ALL, PIPE, SYNCOID, WAITING, ZFSYNC
 from .rig import Rig, open_rig
 from .rounds import Result, say
 
-ALL = (SYNCOID, BZFS, BZFS_CACHED)
+ALL = (SYNCOID, BZFS, BZFS_CACHED, BZFS_CONNECTED)
+CACHED = (BZFS_CACHED, BZFS_CONNECTED)
+"""Where something has changed, what is remembered is no help."""
 RESULTS = Path(__file__).parent / "results"
 SLOW = ("syncoid", "bzfs")
 """Peers that take minutes for some hundred datasets."""
@@ -33,19 +35,19 @@ def _cases(options: argparse.Namespace) -> dict[str, Callable[[Rig], Iterable[Re
         return dict.fromkeys(SLOW, options.slow_rounds) if size >= options.slow_from else {}
 
     def contestants(size: int) -> tuple[Any, ...]:
-        return tuple(one for one in peers if one.name not in (*SLOW, "bzfs-cached") or size <= options.peers_up_to)
+        return tuple(one for one in peers if one not in ALL or size <= options.peers_up_to)
 
     return {
         "unchanged": lambda rig: (
             cases.unchanged(rig, n, (*contestants(n), LISTING_ALL), rounds, few(n)) for n in options.datasets
         ),
         "changed": lambda rig: (
-            cases.changed(rig, n, (*(c for c in contestants(n) if c != BZFS_CACHED), PIPE), rounds, few(n))
+            cases.changed(rig, n, (*(c for c in contestants(n) if c not in CACHED), PIPE), rounds, few(n))
             for n in options.datasets
         ),
         "first": lambda rig: (
             cases.first(
-                rig, n, (*(c for c in contestants(n) if c != BZFS_CACHED), WAITING, BUFFERING, PIPE), rounds, few(n)
+                rig, n, (*(c for c in contestants(n) if c not in CACHED), WAITING, BUFFERING, PIPE), rounds, few(n)
             )
             for n in options.datasets
         ),

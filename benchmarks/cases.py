@@ -21,7 +21,8 @@ def unchanged(rig: Rig, size: int, who: Sequence[Contestant], rounds: int, few: 
     entries = []
     jobs = _both_sides(rig, who, size, SNAPSHOTS)
     for one, job in zip(who, jobs, strict=True):
-        entries.append(Entry(one.name, one.title, partial(one.script, job), rounds=few.get(one.name, 0)))
+        before = partial(rig.before, one)
+        entries.append(Entry(one.name, one.title, partial(one.script, job), before, few.get(one.name, 0)))
         if one is contestants.ZFSYNC:
             limit = contestants.LIMIT
             entries.append(Entry(limit.name, limit.title, partial(limit.script, job)))
@@ -38,7 +39,8 @@ def changed(rig: Rig, size: int, who: Sequence[Contestant], rounds: int, few: di
     for one, job in zip(who, jobs, strict=True):
         names = Names(job.last)
 
-        def prepare(job: Job = job, names: Names = names) -> None:
+        def prepare(one: Contestant = one, job: Job = job, names: Names = names) -> None:
+            rig.before(one)
             rig.change(job.source, names.next())
 
         def script(one: Contestant = one, job: Job = job, names: Names = names) -> str:
@@ -62,7 +64,8 @@ def first(
     for one in who:
         job = Job("tank/first", f"pool/{one.name}", f"s{snapshots - 1:04}")
 
-        def prepare(job: Job = job) -> None:
+        def prepare(one: Contestant = one, job: Job = job) -> None:
+            rig.before(one)
             rig.destroy(rig.receiver, job.target)
 
         entries.append(Entry(one.name, one.title, partial(one.script, job), prepare, few.get(one.name, 0)))

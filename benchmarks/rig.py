@@ -13,6 +13,8 @@ from typing import Any
 
 from tests.lab.driver import Lab, Machine, open_lab
 
+from .contestants import Contestant
+
 HERE = Path(__file__).parent
 POOL = "both"
 COPY = "copy"
@@ -106,6 +108,11 @@ class Rig:
             [now[key] - then[key] for then, now in zip(before, after, strict=True)] for key in ("cpu", "processes")
         )
         return Sample(done["seconds"], cpu[0], cpu[1], int(processes[0]), int(processes[1]), done["until"])
+
+    def before(self, contestant: Contestant) -> None:
+        """What comes before each of its runs, at the sender."""
+        if contestant.before:
+            self.sender.sh(contestant.before)
 
     def needs(self, script: str, *, timeout: float = 1800.0) -> tuple[Needs, dict[str, Any]]:
         """Run it once more for what cannot be seen without slowing it down; and how its memory went at each end."""
