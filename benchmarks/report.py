@@ -106,10 +106,6 @@ def pair(here: float, there: float) -> str:
 
 def plot(results: Sequence[Result], directory: Path) -> None:
     """Time against the number of datasets; throughput against the round-trip time, by number of channels."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "zfsync", "svg.fonttype": "none", "font.size": 9})
     directory.mkdir(parents=True, exist_ok=True)
     for case in ("unchanged", "changed", "first"):
         chosen = [one for one in results if one.case == case and not one.values.get("rtt_ms")]
@@ -118,7 +114,7 @@ def plot(results: Sequence[Result], directory: Path) -> None:
             for name in result.samples:
                 lines.setdefault(result.titles[name], []).append((result.values["datasets"], result.median(name)))
         if any(len(points) > 1 for points in lines.values()):
-            _draw(lines, directory / f"{case}.svg", title=chosen[0].about, x="datasets", y="seconds", logarithmic=True)
+            draw(lines, directory / f"{case}.svg", title=chosen[0].about, x="datasets", y="seconds", logarithmic=True)
     lines = {}
     for result in results:
         if result.case == "several-large":
@@ -127,13 +123,18 @@ def plot(results: Sequence[Result], directory: Path) -> None:
                 lines.setdefault(result.titles[name], []).append((result.values["rtt_ms"], speed))
     if lines:
         file = directory / "throughput.svg"
-        _draw(lines, file, title="eight large datasets", x="round trip, ms", y="MiB/s", logarithmic=False)
+        draw(lines, file, title="eight large datasets", x="round trip, ms", y="MiB/s", logarithmic=False)
 
 
-def _draw(
+def draw(
     lines: dict[str, list[tuple[float, float]]], file: Path, *, title: str, x: str, y: str, logarithmic: bool
 ) -> None:
+    """A line for each name, through its points, into ``file``."""
+    import matplotlib as mpl
     from matplotlib.figure import Figure
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.hashsalt": "zfsync", "svg.fonttype": "none", "font.size": 9})
 
     picture = Figure(figsize=(6, 3.6), layout="constrained")
     axes = picture.add_subplot()

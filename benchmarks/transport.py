@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures how zfsync moves streams, beside `zfs send | ssh | zfs receive`, without ZFS in the way.
 
-    benchmarks/transport [--rounds N] [--megabytes N] [--json FILE] [CASE ...]
+    benchmarks/transport [--rounds N] [--megabytes N] [--json FILE] [--plot FILE] [CASE ...]
 
 An OpenSSH sshd of its own on 127.0.0.1, `benchmarks/streamzfs.py` in place of zfs at both ends, `benchmarks/link.py`
 between them where a delay or a limited rate is wanted; and the real `zfsync` and `ssh`, with the same cipher. Rates are
@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import link, streamzfs
+from benchmarks import link, report, streamzfs
 from tests.fakezfs import State
 from tests.ssh.processes import children, eventually
 from tests.ssh.site import Keys, Site, prepare_machine
@@ -52,6 +52,7 @@ from zfsync_ssh.transport import SshOpener, SshOptions
 CIPHER = "aes128-gcm@openssh.com"
 HOST = "127.0.0.1"
 CHANNELS = 8
+RTTS = (0, 20, 100)
 CONTROL_RATE = 40_000_000
 SMALL_BYTES = 64 << 10
 MIB = 1 << 20
@@ -231,6 +232,21 @@ def far_away(bench: Bench, verb: str, rtt: int, channels: int, rounds: int) -> C
         )
 
 
+def several(bench: Bench, rtt: int, rounds: int) -> Case:
+    """Eight streams over a line with a delay or without, over 8, 4 and 1 channels, beside one plain pipe."""
+    megabytes = 512 if rtt else 2048
+    with bench.link(rtt) as port:
+
+        def over(channels: int) -> Callable[[], Run]:
+            argv = bench.zfsync("push", "src/many", port, "--channels", str(channels))
+            return lambda: bench.run(argv, megabytes if channels > 1 or not rtt else megabytes // 4)
+
+        contestants = {f"zfsync, {channels} channels": over(channels) for channels in (8, 4, 1)}
+        pipe = bench.pipe("push", "src/big", port)
+        contestants["plain pipe"] = lambda: bench.run(pipe, megabytes // 8 if rtt else megabytes // 2)
+        return compare(f"8 streams at {rtt} ms", rounds, contestants)
+
+
 def first_byte(bench: Bench, rtt: int, rounds: int) -> Case:
     """From the start of the command to the first byte of a stream, beside `ssh host true` and one listing."""
     with bench.link(rtt) as port:
@@ -292,9 +308,9 @@ class Remembering(Endpoint):
 
     opened: list[AgentClient]
 
-    async def open(self) -> tuple[AgentClient, Hello]:
+    async def begin(self) -> tuple[AgentClient, Coroutine[Any, Any, Hello]]:
         """See `Endpoint`."""
-        client, hello = await super().open()
+        client, hello = await super().begin()
         self.opened = [*getattr(self, "opened", ()), client]
         return client, hello
 
@@ -334,8 +350,9 @@ def cases(bench: Bench, rounds: int, megabytes: int) -> dict[str, Callable[[], C
         "pull": lambda: one_stream(bench, "pull", rounds, megabytes),
         "push-far": lambda: far_away(bench, "push", 100, CHANNELS, rounds),
         "pull-far": lambda: far_away(bench, "pull", 100, 1, rounds),
+        **{f"several-{rtt}": lambda rtt=rtt: several(bench, rtt, rounds) for rtt in RTTS},  # type: ignore[misc]
         "control": lambda: control_round_trip(bench, rounds),
-        **{f"first-byte-{rtt}": lambda rtt=rtt: first_byte(bench, rtt, rounds) for rtt in (0, 20, 100)},  # type: ignore[misc]
+        **{f"first-byte-{rtt}": lambda rtt=rtt: first_byte(bench, rtt, rounds) for rtt in RTTS},  # type: ignore[misc]
         "memory": lambda: memory(bench, LONG_GIB),
     }
 
@@ -370,6 +387,15 @@ def table(case: Case) -> str:
     return "\n".join(lines)
 
 
+def plot(cases: Sequence[Case], file: Path) -> None:
+    """Throughput of eight streams against the round-trip time, by number of channels."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for case, rtt in zip(cases, RTTS, strict=True):
+        for name, runs in case.rounds.items():
+            lines.setdefault(name, []).append((rtt, statistics.median(run.rate for run in runs)))
+    report.draw(lines, file, title="eight streams", x="round trip, ms", y="MB/s", logarithmic=False)
+
+
 def conditions() -> dict[str, str]:
     """Under which it was measured."""
     ssh = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr.strip()
@@ -399,9 +425,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=2048)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="write the throughput of the cases several-... there, as SVG")
     options = parser.parse_args()
     prepare_machine()
-    results = []
+    results: dict[str, Case] = {}
     with tempfile.TemporaryDirectory(prefix="zfsync-transport-") as name:
         directory = Path(name)
         bench = Bench(Site.make(directory, make_keys(directory), f"bench{os.getpid()}"))
@@ -409,13 +436,15 @@ def main() -> None:
             known = cases(bench, options.rounds, options.megabytes)
             print(", ".join(conditions().values()), f"medians of {options.rounds} rounds", sep=", ")
             for chosen in options.case or known:
-                results.append(known[chosen]())
-                print(table(results[-1]), flush=True)
+                results[chosen] = known[chosen]()
+                print(table(results[chosen]), flush=True)
         finally:
             with contextlib.redirect_stdout(sys.stderr if sys.exc_info()[0] else open(os.devnull, "w")):
                 bench.site.end()
     if options.json:
-        options.json.write_text(json.dumps([conditions(), *map(asdict, results)], indent=1) + "\n")
+        options.json.write_text(json.dumps([conditions(), *map(asdict, results.values())], indent=1) + "\n")
+    if options.plot:
+        plot([results[f"several-{rtt}"] for rtt in RTTS], options.plot)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from .about import parse as parse_about
 from .advice import cannot_list
 from .channel import Channel
 from .dataset import Host, Inventory
-from .entry import Entry, decode_line
+from .entry import MAX_BATCH_ENTRIES, Entry, decode_line
 from .errors import AgentError, LockedError, RemoteProtocolError, ZfsError
 from .listing import InventoryParser, Lines
 from .messages import (
@@ -51,7 +51,6 @@ from .messages import (
 )
 from .messages import Inventory as InventoryMessage
 from .protocol import HEADER, Connection
-from .reading import MAX_BATCH_ENTRIES
 from .tree import BOUND
 from .zfs import ABOUT_QUERY, batches
 

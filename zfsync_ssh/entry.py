@@ -22,6 +22,9 @@ UNKNOWN = "-"
 EVERYTHING = 1 << 32
 """The share of a snapshot of which all contents are read; see `chosen`."""
 
+MAX_BATCH_ENTRIES = 4000
+"""A batch of entries, which is what is asked for at a time, ends with so many."""
+
 
 class Entry(NamedTuple):
     """One entry. ``path`` is relative to the snapshot's root, which is ``""`` itself; a range's is its `offset_path`.

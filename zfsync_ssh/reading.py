@@ -10,14 +10,13 @@ from typing import List, Optional, Tuple
 
 from .access import Opened, Refused, open_snapshot
 from .contents import Entries
-from .entry import encode_line
+from .entry import MAX_BATCH_ENTRIES, encode_line
 from .messages import Digest, Listed, More, Result
 from .tree import Tree
 
-MAX_BATCH_ENTRIES = 4000
 BATCH_SECONDS = 1.0
-"""A batch ends as soon as it has so many entries, or took so long, though there be none in it: so an agent that reads a
-file of terabytes hears its client, or that it has gone, within moments."""
+"""A batch ends as soon as it took so long, though there be no entry in it: so an agent that reads a file of terabytes
+hears its client, or that it has gone, within moments."""
 
 
 class Reading:

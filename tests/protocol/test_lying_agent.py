@@ -19,7 +19,7 @@ from zfsync_ssh.channel import Channel
 from zfsync_ssh.dataset import Host
 from zfsync_ssh.decision import NEW, Decision
 from zfsync_ssh.endpoint import Endpoint
-from zfsync_ssh.entry import Entry, encode_line
+from zfsync_ssh.entry import MAX_BATCH_ENTRIES, Entry, encode_line
 from zfsync_ssh.errors import AgentError, RemoteProtocolError
 from zfsync_ssh.events import Ended, Event, Finished, Status
 from zfsync_ssh.messages import (
@@ -54,7 +54,6 @@ from zfsync_ssh.messages import (
 )
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.protocol import HEADER, MAX_DATA_BYTES, Connection, encode
-from zfsync_ssh.reading import MAX_BATCH_ENTRIES
 from zfsync_ssh.remote_agent import ready_line
 from zfsync_ssh.source import AgentSource, LocalSource
 from zfsync_ssh.zfs import Stream as ZfsStream

@@ -11,10 +11,11 @@ import pytest
 from tests import agents
 from tests.fakezfs import State
 from tests.protocol.conftest import zfs_command
-from zfsync_ssh import bootstrap, reading
+from zfsync_ssh import bootstrap
 from zfsync_ssh.channel import LocalOpener
 from zfsync_ssh.dataset import Host
 from zfsync_ssh.endpoint import Endpoint
+from zfsync_ssh.entry import MAX_BATCH_ENTRIES
 from zfsync_ssh.errors import AgentError, ZfsError
 from zfsync_ssh.events import Event, Finished, Notice, Outcome, Status
 from zfsync_ssh.verify import Verify, VerifyOptions
@@ -81,7 +82,7 @@ async def test_equal_trees_are_equal(ends: Ends) -> None:
 async def test_far_more_entries_than_a_batch_has(ends: Ends) -> None:
     ends.dataset()
     for name in ends.states:
-        for number in range(reading.MAX_BATCH_ENTRIES * 2 + 7):
+        for number in range(MAX_BATCH_ENTRIES * 2 + 7):
             (ends.of(name) / str(number)).symlink_to("x")
             os.utime(ends.of(name) / str(number), ns=(0, 0), follow_symlinks=False)
         os.utime(ends.of(name), ns=(0, 0))

@@ -28,6 +28,7 @@ OTHER_COMMANDS = {f"zfsync_ssh.cli.{module}" for module in cli.COMMANDS.values()
 NOT_FOR_A_PUSH = OTHER_COMMANDS | {
     *("zfsync_ssh.config", "zfsync_ssh.cron", "zfsync_ssh.cli.cron_run", "zfsync_ssh.crontab", "zfsync_ssh.hooks"),
     *("zfsync_ssh.history", "zfsync_ssh.status", "zfsync_ssh.verify", "zfsync_ssh.doctor", "zfsync_ssh.keysetup"),
+    *("zfsync_ssh.access", "zfsync_ssh.contents", "zfsync_ssh.reading"),
     *("zfsync_ssh.console.live", "rich", "prometheus_client", "tomllib", "sqlite3"),
 }
 
