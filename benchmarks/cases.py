@@ -89,6 +89,7 @@ def inventory(rig: Rig, rounds: int, datasets: int, snapshots: int) -> Result:
     push = f"zfsync push --json --dry-run {job.source} receiver:{job.target}"
     entries = [
         Entry("zfsync", "zfsync", lambda: push, until='"event": "planned"'),
+        Entry("listing-all", "zfsync, all listed", lambda: push + " --list-all", until='"event": "planned"'),
         Entry("limit", "two listings", lambda: contestants.limit(job)),
     ]
     compete(rig, result, entries, rounds)

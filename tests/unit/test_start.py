@@ -24,6 +24,18 @@ async def refuse(self):
 code = cli.main(sys.argv[1:])
 print(code, *sorted(sys.modules))
 """
+LOADED = """
+import gc
+from zfsync_ssh.__main__ import YOUNG_OBJECTS
+def collections():
+    return sum(generation["collections"] for generation in gc.get_stats())
+gc.set_threshold(YOUNG_OBJECTS)
+before = collections()
+import asyncssh
+from zfsync_ssh import orchestrator, reach
+from zfsync_ssh.cli import replicate
+print(collections() - before)
+"""
 OTHER_COMMANDS = {f"zfsync_ssh.cli.{module}" for module in cli.COMMANDS.values()} - {"zfsync_ssh.cli.replicate"}
 NOT_FOR_A_PUSH = OTHER_COMMANDS | {
     *("zfsync_ssh.config", "zfsync_ssh.cron", "zfsync_ssh.cli.cron_run", "zfsync_ssh.crontab", "zfsync_ssh.hooks"),
@@ -55,6 +67,11 @@ def test_a_push_to_a_pool_of_this_machine_needs_no_ssh() -> None:
     code, modules = modules_of(script, "push", "-q", "tank/data", "usb/data")
     assert code == 5
     assert not {"asyncssh", "cryptography"} & modules
+
+
+def test_all_is_loaded_before_the_garbage_collector_looks_at_it() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 0
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
