@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A line between two hosts, in user space: passes TCP connections on, late, and no faster than it is told.
 
-    benchmarks/link.py PORT [--rtt MILLISECONDS] [--rate BYTES_PER_SECOND]
+    benchmarks/link.py PORT [--to HOST] [--at ADDRESS] [--rtt MILLISECONDS] [--rate BYTES_PER_SECOND]
 
-Prints the port that it listens on, and serves until its stdin ends. Half of the delay is on either way; what is on its
-way waits in memory here, and behind a limited rate a queue of a few milliseconds, as before a real line.
+Prints the port that it listens on, at ADDRESS, and serves until its stdin ends. Half of the delay is on either way; on
+their way bytes wait in memory here, and behind a limited rate a queue of a few milliseconds, as before a real line.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def deliver(on_the_way: queue.Queue[tuple[float, bytes]], far: socket.socket, ra
             return
 
 
-def serve(server: socket.socket, port: int, delay: float, rate: float) -> None:
+def serve(server: socket.socket, to: tuple[str, int], delay: float, rate: float) -> None:
     """Pass on every connection."""
     while True:
         near = server.accept()[0]
-        far = socket.create_connection(("127.0.0.1", port))
+        far = socket.create_connection(to)
         for end in (near, far):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for ends in ((near, far), (far, near)):
@@ -71,15 +71,17 @@ def main() -> None:
     """See the top."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("port", type=int)
+    parser.add_argument("--to", default="127.0.0.1")
+    parser.add_argument("--at", default="127.0.0.1")
     parser.add_argument("--rtt", type=float, default=0)
     parser.add_argument("--rate", type=float, default=0)
     options = parser.parse_args()
     server = socket.socket()
     if options.rate:  # the kernel's own queue must be no longer than the line's; accepted sockets inherit this
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(options.rate * QUEUE_SECONDS))
-    server.bind(("127.0.0.1", 0))
+    server.bind((options.at, 0))
     server.listen()
-    arguments = (server, options.port, options.rtt / 2000, options.rate)
+    arguments = (server, (options.to, options.port), options.rtt / 2000, options.rate)
     threading.Thread(target=serve, args=arguments, daemon=True).start()
     print(server.getsockname()[1], flush=True)
     while os.read(sys.stdin.fileno(), 1):

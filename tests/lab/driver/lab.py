@@ -127,6 +127,10 @@ class Lab:
         for name in self._run.machines():
             Network.of(self._run).separate(self._run.config(name).index, apart)
 
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        """A command of this machine's that uses the network of the run, in which it is `network.address(1)`."""
+        return ["ip", "netns", "exec", Network.of(self._run).namespace, *argv]
+
     def build(self, say: Callable[[str], None] = _say_nothing) -> None:
         """Make what the backend needs, and is not in the cache."""
         for stage in (*self._backend.stages(), self._backend.pydeps(CHECKOUT)):
