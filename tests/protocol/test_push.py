@@ -7,10 +7,12 @@ import time
 
 import pytest
 
+from tests import agents
 from tests.fakezfs import make_token
 from tests.protocol.conftest import Pair, zfs_command
 from tests.ssh.processes import eventually
-from zfsync_ssh.channel import Channel
+from zfsync_ssh import bootstrap
+from zfsync_ssh.channel import Channel, LocalOpener
 from zfsync_ssh.dataset import Host
 from zfsync_ssh.endpoint import Endpoint
 from zfsync_ssh.errors import AgentError, ConnectError, UsageError, ZfsError
@@ -44,6 +46,33 @@ async def test_a_tree_arrives_and_is_kept_up_to_date(pair: Pair, pull: bool) -> 
     assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
     assert pair.outcomes[prefix + "src/tree/a/b"].what == "@3 -> @4"
     assert pair.outcomes[prefix + "src/tree"].status is Status.UP_TO_DATE
+
+
+async def test_channels_that_are_opened_ahead_are_given_up_by_a_run_that_does_not_come_to_them(pair: Pair) -> None:
+    class Stuck(LocalOpener):
+        """Opens the control channel, and no other."""
+
+        begun = given_up = 0
+
+        async def open(self) -> Channel:
+            self.begun += 1
+            if self.begun == 1:
+                return await super().open()
+            try:
+                return await asyncio.Future()
+            finally:
+                self.given_up += 1
+
+    for child in ("", "/a", "/b", "/c", "/d"):
+        pair.sender.create("src/tree" + child)
+        pair.sender.snapshot(f"src/tree{child}@1", 1 << 40)
+    opener = Stuck(bootstrap.command((agents.PYTHON,)))
+    target = Endpoint(opener, Host("there"), "dst/tree", "dst/tree.zfsyncbuffer", zfs_command(pair.receiver))
+    source = LocalSource("src/tree", zfs_command(pair.sender))
+    with pytest.raises(ZfsError, match="has room for"):
+        await Replication(source, target, Options(channels=4, owner="test"), pair.events.append).run()
+    assert not any(isinstance(event, Opened) for event in pair.events)
+    assert (opener.begun, opener.given_up) == (5, 4)
 
 
 async def test_what_is_below_a_large_dataset_does_not_wait_for_it(pair: Pair) -> None:
