@@ -122,7 +122,7 @@ def plot(results: Sequence[Result], directory: Path) -> None:
                 speed = result.values["MiB"] / result.median(name)
                 lines.setdefault(result.titles[name], []).append((result.values["rtt_ms"], speed))
     if lines:
-        file = directory / "throughput.svg"
+        file = directory / "long-line.svg"
         draw(lines, file, title="eight large datasets", x="round trip, ms", y="MiB/s", logarithmic=False)
 
 
