@@ -173,7 +173,22 @@ def _open_volume(tree: Tree, name: str) -> Opened:
     except BaseException:
         cleaner.close()
         raise
-    return Opened(Volume(fd), fd, cleaner)
+
+    def reopen() -> None:
+        # ZFS may make the device before it sees that `volmode` is set, and then makes another in its place: the first
+        # one, when it was opened meanwhile, fails.
+        _replace(fd, os.open(os.devnull, os.O_RDONLY))
+        try:
+            _replace(fd, _device(clone))
+        except Refused:
+            pass  # nothing can be read then, which is said
+
+    return Opened(Volume(fd, reopen), fd, cleaner)
+
+
+def _replace(fd: int, other: int) -> None:
+    os.dup2(other, fd, inheritable=False)
+    os.close(other)
 
 
 def _destroy_leftovers(tree: Tree, above: str) -> None:

@@ -176,6 +176,29 @@ def test_a_volume_is_its_ranges_that_are_not_all_zeros(tmp_path: Path) -> None:
     assert found[1].digest != found[2].digest
 
 
+def test_a_device_that_fails_is_opened_anew_once(tmp_path: Path, descriptors: None) -> None:
+    device = tmp_path / "device"
+    device.write_bytes(b"a" * BLOCK_BYTES * 2)
+    fd = os.open(device, os.O_WRONLY)  # which cannot be read
+    opened = []
+
+    def reopen() -> None:
+        other = os.open(device, os.O_RDONLY)
+        os.dup2(other, fd)
+        os.close(other)
+        opened.append(other)
+
+    assert list(Volume(fd, reopen).entries("", EVERYTHING)) == [volume(device)[0], None, *volume(device)[1:]]
+    assert len(opened) == 1
+    os.close(fd)
+
+    fd = os.open(device, os.O_WRONLY)
+    found = Volume(fd, lambda: opened.append(0)).entries("", EVERYTHING)
+    assert [entry.problem for entry in found if entry and entry.kind == "range"] == ["Bad file descriptor"] * 2
+    assert len(opened) == 2
+    os.close(fd)
+
+
 def test_a_sample_of_a_volume_reads_a_part_of_its_ranges(tmp_path: Path) -> None:
     device = tmp_path / "device"
     device.write_bytes(b"a" * (BLOCK_BYTES * 64))
