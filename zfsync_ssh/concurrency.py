@@ -30,6 +30,17 @@ async def both(first: Coroutine[Any, Any, _T], second: Coroutine[Any, Any, _U]) 
     return one.result(), two.result()
 
 
+async def after(first: asyncio.Future[Any], second: Coroutine[Any, Any, _T]) -> _T:
+    """Run ``second``, and look at what comes of it once ``first`` has ended: that may be why it fails."""
+    running = asyncio.ensure_future(second)
+    try:
+        await asyncio.wait((first, running))
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return running.result()
+
+
 async def whole(start: Coroutine[Any, Any, _T], undo: Callable[[_T], Awaitable[object]]) -> _T:
     """Do ``start`` to its end, even when cancelled meanwhile: then ``undo`` what it has made.
 

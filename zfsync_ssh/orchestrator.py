@@ -11,7 +11,7 @@ from .advice import check_prepared
 from .aftermath import Aftermath
 from .agent import AgentClient
 from .compression import NONE, agreed_filter
-from .concurrency import both, task_group
+from .concurrency import after, both, task_group
 from .dataset import Inventory, parent_of
 from .dispatch import Dispatch
 from .endpoint import Endpoint
@@ -195,10 +195,10 @@ class Replication:
         client, hello = await self._target.begin()
         listing = self._target.inventory(client, self._options.recursive, remembered=self._remembered[1])
         async with task_group() as group:
-            group.create_task(self._connected(hello))
+            connected = group.create_task(self._connected(hello))  # what it says to that is why it refuses the rest
             if not self._options.dry_run:
-                group.create_task(client.lock(self._target.root, self._options.owner))
-            inventory = group.create_task(listing)
+                group.create_task(after(connected, client.lock(self._target.root, self._options.owner)))
+            inventory = group.create_task(after(connected, listing))
         return client, inventory.result()
 
     async def _connected(self, hello: Coroutine[Any, Any, Hello]) -> None:

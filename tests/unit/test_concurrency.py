@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from zfsync_ssh.channel import LocalChannel
-from zfsync_ssh.concurrency import end_process, whole
+from zfsync_ssh.concurrency import after, end_process, task_group, whole
 from zfsync_ssh.sending import start
 
 
@@ -58,3 +58,41 @@ def test_a_process_that_is_ended_as_it_ends_keeps_its_exit_status_for_asyncio() 
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has been told
     end_process(pid, None)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+
+
+async def test_of_two_that_fail_the_one_that_is_the_reason_is_told() -> None:
+    async def fail(turns: int, message: str) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise ValueError(message)
+
+    async def both() -> None:
+        async with task_group() as group:
+            reason = group.create_task(fail(5, "the reason"))
+            group.create_task(after(reason, fail(0, "what came of it")))
+
+    with pytest.raises(ValueError, match="the reason"):
+        await both()
+
+
+async def test_what_comes_after_fails_by_itself_too_and_is_ended_when_it_is_cancelled() -> None:
+    async def fail() -> None:
+        raise ValueError("by itself")
+
+    with pytest.raises(ValueError, match="by itself"):
+        await after(asyncio.ensure_future(asyncio.sleep(0)), fail())
+
+    ended = asyncio.Event()
+
+    async def last() -> None:
+        try:
+            await asyncio.Future()
+        finally:
+            ended.set()
+
+    task = asyncio.ensure_future(after(asyncio.ensure_future(asyncio.sleep(0)), last()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
