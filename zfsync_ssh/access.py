@@ -29,6 +29,7 @@ DEVICE_SECONDS = 20.0
 """How long the device of a new clone may take to appear."""
 _CLONE_NAME = "zfsync-verify-"
 _CLONE_NEWNS, _MS_REC, _MS_SLAVE = 0x20000, 1 << 14, 1 << 19  # <linux/sched.h>, <linux/mount.h>
+_RANGE = "/sys/class/block/%s/ext_range"
 _BLKZNAME = 0x8100127D  # _IOR(0x12, 125, char[256]): the name of the volume behind a device (OpenZFS, sys/fs/zfs.h)
 
 
@@ -173,22 +174,7 @@ def _open_volume(tree: Tree, name: str) -> Opened:
     except BaseException:
         cleaner.close()
         raise
-
-    def reopen() -> None:
-        # ZFS may make the device before it sees that `volmode` is set, and then makes another in its place: the first
-        # one, when it was opened meanwhile, fails.
-        _replace(fd, os.open(os.devnull, os.O_RDONLY))
-        try:
-            _replace(fd, _device(clone))
-        except Refused:
-            pass  # nothing can be read then, which is said
-
-    return Opened(Volume(fd, reopen), fd, cleaner)
-
-
-def _replace(fd: int, other: int) -> None:
-    os.dup2(other, fd, inheritable=False)
-    os.close(other)
+    return Opened(Volume(fd), fd, cleaner)
 
 
 def _destroy_leftovers(tree: Tree, above: str) -> None:
@@ -210,12 +196,16 @@ def _runs(pid: int) -> bool:
 
 
 def _device(volume: str) -> int:
-    """A descriptor of a volume's device, once there is one."""
+    """A descriptor of a volume's device, once there is one, and it is the one that stays.
+
+    ZFS may make the device before it sees that ``volmode`` is set, and then makes another in its place. Until whoever
+    has opened the first one closes it, that gives errors, and no volume of the pool is made or destroyed.
+    """
     link = "/dev/zvol/" + volume
     until = time.monotonic() + DEVICE_SECONDS
     while True:
         for path in (link, link.replace(" ", "+")):
-            if os.path.exists(path):
+            if os.path.exists(path) and not _is_first(path):
                 try:
                     return os.open(path, os.O_RDONLY)
                 except PermissionError as error:
@@ -245,10 +235,19 @@ def _unnamed_device(volume: bytes) -> Optional[int]:
             ioctl(fd, _BLKZNAME, answer)
         except OSError:
             pass
-        if bytes(answer).rstrip(b"\0") == volume:
+        if bytes(answer).rstrip(b"\0") == volume and not _is_first(path):
             return fd
         os.close(fd)
     return None
+
+
+def _is_first(path: str) -> bool:
+    """Whether a device may have partitions, as Linux says: with ``volmode=dev`` it may not."""
+    try:
+        with open(_RANGE % os.path.basename(os.path.realpath(path)), encoding="ascii") as file:
+            return int(file.read()) > 1
+    except (OSError, ValueError):
+        return False
 
 
 def _age(path: str) -> float:

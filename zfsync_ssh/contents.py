@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from typing import TYPE_CHECKING, Callable, Dict, Generator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Generator, List, Optional, Tuple
 
 from .entry import DIRECTORY, FILE, RANGE, UNKNOWN, VOLUME, Entry, chosen, offset_path, path_of
 
@@ -49,14 +49,10 @@ _KINDS = {
 
 
 class Volume:
-    """The contents of a volume's snapshot, as the device ``fd`` shows it.
+    """The contents of a volume's snapshot, as the device ``fd`` shows it."""
 
-    When the device fails, ``reopen`` is called, once, to put another in its place.
-    """
-
-    def __init__(self, fd: int, reopen: Optional[Callable[[], None]] = None) -> None:
+    def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._reopen = reopen
         self._size = os.lseek(fd, 0, os.SEEK_END)
 
     @property
@@ -76,7 +72,7 @@ class Volume:
                 continue
             entry = Entry(offset_path(offset), RANGE, size=min(BLOCK_BYTES, self._size - offset))
             try:
-                block = self._read(blocks, offset)
+                block = blocks.read(self._fd, offset, self._size)
             except OSError as error:
                 yield entry._replace(problem=_problem(error))
                 continue
@@ -87,16 +83,6 @@ class Volume:
                 digest = _new_digest()
                 digest.update(block)
                 yield entry._replace(digest=_text_of(digest))
-
-    def _read(self, blocks: _Blocks, offset: int) -> bytearray:
-        try:
-            return blocks.read(self._fd, offset, self._size)
-        except OSError:
-            if self._reopen is None:
-                raise
-        reopen, self._reopen = self._reopen, None
-        reopen()
-        return blocks.read(self._fd, offset, self._size)
 
 
 class Filesystem:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from zfsync_ssh import access
 from zfsync_ssh.contents import BLOCK_BYTES, BLOCKS_AT_ONCE, Filesystem, Volume
 from zfsync_ssh.entry import EVERYTHING, UNKNOWN, Entry, offset_path, order
 
@@ -176,30 +177,18 @@ def test_a_volume_is_its_ranges_that_are_not_all_zeros(tmp_path: Path) -> None:
     assert found[1].digest != found[2].digest
 
 
-def test_a_device_that_fails_is_opened_anew_once(tmp_path: Path, descriptors: None) -> None:
-    device = tmp_path / "device"
-    device.write_bytes(b"a" * BLOCK_BYTES * 2)
-    fd = os.open(device, os.O_WRONLY)  # which cannot be read
-    opened = []
-
-    def reopen() -> None:
-        other = os.open(device, os.O_RDONLY)
-        os.dup2(other, fd)
-        os.close(other)
-        opened.append(other)
-
-    assert list(Volume(fd, reopen).entries("", EVERYTHING)) == [volume(device)[0], None, *volume(device)[1:]]
-    assert len(opened) == 1
-    os.close(fd)
-
-    fd = os.open(device, os.O_WRONLY)
-    found = Volume(fd, lambda: opened.append(0)).entries("", EVERYTHING)
-    assert [entry.problem for entry in found if entry and entry.kind == "range"] == ["Bad file descriptor"] * 2
-    assert len(opened) == 2
-    os.close(fd)
-
-
 def test_a_sample_of_a_volume_reads_a_part_of_its_ranges(tmp_path: Path) -> None:
     device = tmp_path / "device"
     device.write_bytes(b"a" * (BLOCK_BYTES * 64))
     assert 5 < len(volume(device, "s", EVERYTHING // 4)) < 35
+
+
+def test_a_device_that_may_have_partitions_is_not_the_one_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "_RANGE", str(tmp_path / "%s"))
+    (tmp_path / "zd0").write_text("256\n")
+    (tmp_path / "zd16").write_text("1\n")
+    (tmp_path / "link").symlink_to("/dev/zd0")
+    paths = (str(tmp_path / "link"), "/dev/zd0", "/dev/zd16", "/dev/zd32")
+    assert [access._is_first(path) for path in paths] == [True, True, False, False]
