@@ -204,23 +204,24 @@ def _device(volume: str) -> int:
     link = "/dev/zvol/" + volume
     until = time.monotonic() + DEVICE_SECONDS
     while True:
+        late = time.monotonic() > until  # it is not replaced any more
         for path in (link, link.replace(" ", "+")):
-            if os.path.exists(path) and not _is_first(path):
+            if os.path.exists(path) and (late or not _is_first(path)):
                 try:
                     return os.open(path, os.O_RDONLY)
                 except PermissionError as error:
                     raise Refused("its device may not be read there: log in as root", "permission") from error
                 except OSError:
                     pass  # a link that is older than its device
-        fd = _unnamed_device(volume.encode("ascii"))
+        fd = _unnamed_device(volume.encode("ascii"), late)
         if fd is not None:
             return fd
-        if time.monotonic() > until:
+        if late:
             raise Refused("the device of its clone did not appear within %d seconds there" % DEVICE_SECONDS)
         time.sleep(0.05)
 
 
-def _unnamed_device(volume: bytes) -> Optional[int]:
+def _unnamed_device(volume: bytes, late: bool) -> Optional[int]:
     """The volume's device by asking each, the newest first: without udev there are no links in /dev/zvol."""
     from fcntl import ioctl
     from glob import glob
@@ -235,7 +236,7 @@ def _unnamed_device(volume: bytes) -> Optional[int]:
             ioctl(fd, _BLKZNAME, answer)
         except OSError:
             pass
-        if bytes(answer).rstrip(b"\0") == volume and not _is_first(path):
+        if bytes(answer).rstrip(b"\0") == volume and (late or not _is_first(path)):
             return fd
         os.close(fd)
     return None
