@@ -206,7 +206,7 @@ def _device(volume: str) -> int:
     while True:
         late = time.monotonic() > until  # it is not replaced any more
         for path in (link, link.replace(" ", "+")):
-            if os.path.exists(path) and (late or not _is_first(path)):
+            if os.path.exists(path) and (late or not _partitionable(path)):
                 try:
                     return os.open(path, os.O_RDONLY)
                 except PermissionError as error:
@@ -227,6 +227,8 @@ def _unnamed_device(volume: bytes, late: bool) -> Optional[int]:
     from glob import glob
 
     for path in sorted(glob("/dev/zd*[0-9]"), key=_age):
+        if _partitionable(path) and not late:
+            continue  # somebody's volume, or the device that does not stay: neither is to be held open
         try:
             fd = os.open(path, os.O_RDONLY)
         except OSError:
@@ -236,13 +238,13 @@ def _unnamed_device(volume: bytes, late: bool) -> Optional[int]:
             ioctl(fd, _BLKZNAME, answer)
         except OSError:
             pass
-        if bytes(answer).rstrip(b"\0") == volume and (late or not _is_first(path)):
+        if bytes(answer).rstrip(b"\0") == volume:
             return fd
         os.close(fd)
     return None
 
 
-def _is_first(path: str) -> bool:
+def _partitionable(path: str) -> bool:
     """Whether a device may have partitions, as Linux says: with ``volmode=dev`` it may not."""
     try:
         with open(_RANGE % os.path.basename(os.path.realpath(path)), encoding="ascii") as file:

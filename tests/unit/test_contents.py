@@ -191,4 +191,4 @@ def test_a_device_that_may_have_partitions_is_not_the_one_that_stays(
     (tmp_path / "zd16").write_text("1\n")
     (tmp_path / "link").symlink_to("/dev/zd0")
     paths = (str(tmp_path / "link"), "/dev/zd0", "/dev/zd16", "/dev/zd32")
-    assert [access._is_first(path) for path in paths] == [True, True, False, False]
+    assert [access._partitionable(path) for path in paths] == [True, True, False, False]
