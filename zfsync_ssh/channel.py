@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import cast
 
 from .concurrency import end_process, whole
 
 MAX_STDERR_BYTES = 16 << 10
+CLOSE_SECONDS = 5.0
 
 
 class Channel:
@@ -191,10 +193,16 @@ class LocalOpener:
 
     def __init__(self, command: str) -> None:
         self._command = command
+        self._channels: list[LocalChannel] = []
 
     async def open(self) -> Channel:
         """A new process; `OSError` when it cannot be started."""
-        return await LocalChannel.open(("/bin/sh", "-c", self._command))
+        channel = await LocalChannel.open(("/bin/sh", "-c", self._command))
+        self._channels.append(channel)
+        return channel
 
     async def close(self) -> None:
-        """Nothing is held beside the channels."""
+        """End what still runs: an agent may not have come to its hello, and nobody has waited for that one."""
+        with contextlib.suppress(TimeoutError):  # one that waits for the kernel may do so for ever
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(*(channel.end() for channel in self._channels))
