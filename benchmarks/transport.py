@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import link, report, streamzfs
 from tests.fakezfs import State
+from tests.lab.driver.process import adopt_orphans, children_of
 from tests.ssh.processes import children, eventually
 from tests.ssh.site import Keys, Site, prepare_machine
 from zfsync_ssh import bootstrap
@@ -113,12 +114,16 @@ class Bench:
     def run(self, argv: list[str], megabytes: int, watch: Callable[[int], None] = lambda pid: None) -> Run:
         """Run a command that moves a stream, or none; ``watch`` is called with its pid."""
         self.prepare(megabytes)
+        others = children_of(os.getpid())
         before, start = self._far_cpu, time.monotonic()
         with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
             watch(process.pid)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         taken = time.monotonic() - start
+        # An agent of this machine outlives the shell that has started it, and so is nobody's but ours.
+        left = [os.wait4(pid, 0)[2] for pid in children_of(os.getpid()) if pid not in others]
+        near = sum(one.ru_utime + one.ru_stime for one in (usage, *left))
         if process.returncode:
             raise SystemExit(f"{shlex.join(argv)} ended with status {process.returncode}\n{self.sshd.log}")
         far = self._far_cpu - before
@@ -130,7 +135,7 @@ class Bench:
         last = max((line["last"] for line in sinks), default=start + taken)
         return Run(
             1000 * gigabytes / (last - first) if length > MIB else 0,
-            (usage.ru_utime + usage.ru_stime - sum(line["cpu"] for line in near_zfs)) / gigabytes,
+            (near - sum(line["cpu"] for line in near_zfs)) / gigabytes,
             (far - sum(line["cpu"] for line in far_zfs)) / gigabytes,
             first - start,
         )
@@ -428,6 +433,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="write the throughput of the cases several-... there, as SVG")
     options = parser.parse_args()
     prepare_machine()
+    adopt_orphans()
     results: dict[str, Case] = {}
     with tempfile.TemporaryDirectory(prefix="zfsync-transport-") as name:
         directory = Path(name)
