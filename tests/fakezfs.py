@@ -646,6 +646,8 @@ def destroy_marks(path: str, name: str) -> None:
         if not gone:
             fail(f"cannot open '{name}': dataset does not exist")
         for entry in gone:
+            if f"{dataset}@{entry[0]}" in state.get("refuse", ()):
+                fail(f"cannot destroy snapshot {dataset}@{entry[0]}: permission denied")
             if state.get("holds", {}).get(f"{dataset}@{entry[0]}"):
                 fail(f"cannot destroy snapshot {dataset}@{entry[0]}: it's being held. Run 'zfs holds -r {name}'.")
         there[:] = [entry for entry in there if entry not in gone]

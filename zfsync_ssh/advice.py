@@ -10,7 +10,6 @@ from .messages import Listed, Operation, Result
 
 _ADVICE = {
     "no-space": "; free space there, or raise the quota, and the next run goes on where this one stopped",
-    "permission": "; log in as root, or use --sudo if sudoers allows it",
     "busy": "; another receive or a mount holds it: try again when that has ended",
     "feature": "; 'zpool upgrade' there enables the feature",
     "newer": ", which only a newer OpenZFS than the one there knows",
@@ -22,20 +21,25 @@ _ADVICE = {
 }
 
 
-def advice(code: str, dataset: str, *uses: Use) -> str:
+def advice(code: str, host: Host, dataset: str, *uses: Use) -> str:
     """What to do about a refusal of this code (`zfsync_ssh.complaint.classify`), to go behind it; empty for others.
 
     ``uses`` are what permissions on ``dataset`` would be for.
     """
-    granted = f", or grant it there: '{grant('USER', dataset, permissions(uses))}'" if code == "permission" else ""
-    return _ADVICE.get(code, "") + granted
+    if code != "permission":
+        return _ADVICE.get(code, "")
+    return f"; {_as_root(host)}, or grant it there: '{grant('USER', dataset, permissions(uses))}'"
 
 
-def why_not(operation: Operation, result: Result, root: str) -> str:
+def _as_root(host: Host) -> str:
+    return "log in as root, or use --sudo if sudoers allows it" if host.name else "run zfsync as root"
+
+
+def why_not(operation: Operation, result: Result, host: Host, root: str) -> str:
     """Why an operation on the tree of ``root``, a target, was refused, and what to do; empty when it was not."""
     if result.ok or result.code != "permission":
         return result.message
-    return result.message + advice(result.code, delegated(root), USE_OF[operation.verb])
+    return result.message + advice(result.code, host, delegated(root), USE_OF[operation.verb])
 
 
 def to_grant(code: str, dataset: str, *uses: Use) -> str:
@@ -47,7 +51,8 @@ def check_prepared(operation: Operation, result: Result, host: Host, root: str) 
     """`ZfsError` when ``operation``, without which nothing can be received into the target ``root``, was refused."""
     if not result.ok:
         what = f"{host} cannot prepare the dataset {result.name}: {result.message}"
-        raise ZfsError(f"{what}{advice(result.code, delegated(root), USE_OF[operation.verb], Use.MOVE)}.", result.code)
+        to_do = advice(result.code, host, delegated(root), USE_OF[operation.verb], Use.MOVE)
+        raise ZfsError(f"{what}{to_do}.", result.code)
 
 
 def receive_failure(host: Host, item: Item, place: str, result: Result) -> str:
@@ -68,7 +73,7 @@ def receive_failure(host: Host, item: Item, place: str, result: Result) -> str:
             f"{where} has arrived, but {result.message}: set that there as root, by 'zfs set', and grant it for what "
             f"is still to come: '{allowed}', and each other property by its name."
         )
-    return f"{where} cannot be received: {result.message}{advice(result.code, above, Use.RECEIVE, Use.MOVE)}."
+    return f"{where} cannot be received: {result.message}{advice(result.code, host, above, Use.RECEIVE, Use.MOVE)}."
 
 
 def cannot_list(host: Host, root: str, answer: Listed) -> str:
@@ -76,8 +81,5 @@ def cannot_list(host: Host, root: str, answer: Listed) -> str:
     if answer.code == "no-zfs":
         return f"There is no working zfs on {host}: {answer.message}."
     if answer.code == "permission":
-        return (
-            f"{host} does not let this user run zfs: {answer.message}; "
-            f"log in as root, allow it in sudoers for --sudo, or see 'zfs allow' there."
-        )
+        return f"{host} does not let this user run zfs: {answer.message}; {_as_root(host)}, or see 'zfs allow' there."
     return f"{host.at(root)} cannot be listed: {answer.message}."

@@ -97,7 +97,7 @@ class Aftermath:
         operations = [Operation("promote", name) for name in names]
         for operation, result in zip(operations, await control.apply(operations), strict=True):
             if not result.ok:
-                problem = why_not(operation, result, self._target.root)
+                problem = why_not(operation, result, self._target.host, self._target.root)
                 what = f"{self._target.host.at(result.name)} stays a clone of what was set aside"
                 self._observe(Notice(f"{what}, which therefore cannot be destroyed: {problem}."))
 
@@ -175,7 +175,7 @@ class Aftermath:
         for operation in operations:
             if not (self._dry_run or problem):
                 (result,) = await control.apply([operation])
-                problem = why_not(operation, result, self._target.root)
+                problem = why_not(operation, result, self._target.host, self._target.root)
         self.refused |= bool(problem)
         self._observe(Changed(where, words, loss="" if problem else loss, planned=self._dry_run, problem=problem))
 

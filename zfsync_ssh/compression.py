@@ -26,7 +26,10 @@ def agreed_filter(choice: str, ends: Sequence[tuple[Host, Sequence[str]]]) -> st
         return next((name for name in FILTERS if all(name in has for _, has in ends)), "")
     for host, has in ends:
         if choice not in has:
-            raise UsageError(f"There is no program {choice} on {host}, for --compress: install it, or take 'auto'.")
+            raise UsageError(
+                f"There is no program {choice} on {host}, for --compress: install it there, or take 'auto' (a confined "
+                f"receiver takes no compressed streams)."
+            )
     return choice
 
 

@@ -225,6 +225,8 @@ def _job(name: str, table: Table, section: Table) -> Job | None:
         for key in ("skip-unwritten", "local-time"):
             if key in table:
                 table.problem(key, "it is about snapshots, and without keep the job takes none")
+    if retention.keep_target is not None and transfer.policy.delete_snapshots:
+        table.problem("delete-snapshots", "it destroys what keep-target keeps longer than the source does: take one")
     if source is None or targets is None:
         return None
     return Job(name, source, targets, retention, transfer, connection, timing, hooks, log_file, syslog)

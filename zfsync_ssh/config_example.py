@@ -43,7 +43,7 @@ channels = 4
 #skip-preflight = true
 #on-divergence = "fail"                 # or set-aside, rollback, replace
 #no-follow-renames = true
-#delete-snapshots = true
+#delete-snapshots = true                # instead of keep-target: no longer than the source
 #delete-datasets = "30d"
 #preserve = ["compression", "recordsize"]
 #set = ["atime=off"]

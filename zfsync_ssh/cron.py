@@ -60,6 +60,9 @@ class Failure:
     message: str
 
 
+_INTERRUPTED = Failure(EXIT_INTERRUPTED, "It was interrupted.")
+
+
 @dataclass(slots=True)
 class Report:
     """How a job ended."""
@@ -160,18 +163,22 @@ class _JobRun:
             return None
         past = self._recall(self._around.history.snapshot_names) or ()
         name = name_for(now, kind, state.snapshots, {*state.names, *past})
-        failure = await self._hook("before_snapshot", snapshot=name)
-        if failure is None:
-            try:
-                await self._steps.take(name)
-                self._report.snapshot = name
-                self._around.log(f"took {place(self._job.source)}@{name}")
-            except ZfsyncError as error:
-                failure = self._failed(error)
-            finally:
-                # In any case: it undoes what the one before did, such as a lock on tables.
-                await self._hook("after_snapshot", snapshot=name, exit_code=failure.exit_code if failure else EXIT_OK)
+        failure: Failure | None = _INTERRUPTED
+        try:
+            failure = await self._hook("before_snapshot", snapshot=name) or await self._take(name)
+        finally:
+            # In any case: it undoes what the one before did, or began to do, such as a lock on tables.
+            await self._hook("after_snapshot", snapshot=name, exit_code=failure.exit_code if failure else EXIT_OK)
         return failure
+
+    async def _take(self, name: str) -> Failure | None:
+        try:
+            await self._steps.take(name)
+        except ZfsyncError as error:
+            return self._failed(error)
+        self._report.snapshot = name
+        self._around.log(f"took {place(self._job.source)}@{name}")
+        return None
 
     def _naming_time(self) -> datetime:
         now = self._around.now()
@@ -183,7 +190,7 @@ class _JobRun:
         """Push to one target; whether it was reached."""
         started, where = self._around.now(), place(target)
         pushed: Pushed | None = None
-        failure: Failure | None = Failure(EXIT_INTERRUPTED, "It was interrupted.")
+        failure: Failure | None = _INTERRUPTED
         try:
             unprepared = await self._hook("before_push", target=where)
             if unprepared is None:

@@ -1,20 +1,25 @@
-"""The jobs beside replication: emptying a buffer by hand, comparing two trees. Told by the same events."""
+"""The jobs beside replication: emptying a buffer by hand, comparing two trees, pruning one. Told by the same events."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from .comparison import compare_inventories
 from .concurrency import both
+from .dataset import Snapshot
 from .endpoint import Endpoint
 from .errors import EXIT_OK, DatasetError, ZfsError
 from .events import Changed, Finished, Notice, Observer, Outcome, Status
 from .holds import parse_tag
 from .listing import parse_numbers
-from .messages import CleanBuffer, Operation
-from .source import Source
+from .messages import CleanBuffer, Operation, Result
+from .retention import Keep, to_prune
+from .source import Source, no_such_source
 from .telling import told
+from .thinning import destruction, doomed, held, thinned
 
 
 async def clean_buffer(target: Endpoint, owner: str, observe: Observer) -> int:
@@ -88,3 +93,38 @@ async def show_holds(source: Endpoint, release: bool, observe: Observer) -> int:
     finally:
         await source.close()
     return code
+
+
+async def prune(
+    target: Endpoint, keep: Keep, now: datetime, *, recursive: bool, dry_run: bool, owner: str, observe: Observer
+) -> int:
+    """Destroy the snapshots of a copy that ``keep`` does not keep, whatever its source has; the exit code.
+
+    The newest of each dataset stays, from which the next stream goes on, and so does all of what was set aside.
+    """
+
+    def rule(_: str, snapshots: Sequence[Snapshot], stay: Collection[int]) -> tuple[Snapshot, ...]:
+        return to_prune(now, keep, snapshots, stay)
+
+    try:
+        client, _ = await target.open()
+        if not dry_run:
+            await client.lock(target.root, owner)
+        there = await target.inventory(client, recursive)
+        if "" not in there:
+            raise no_such_source(target.root, target.host)
+        stay = held(await client.query("hold-counts", [""]))
+        copies = [(dataset, dataset.newest) for dataset in there.datasets.values() if not dataset.aside]
+        names = [name for dataset, newest in copies if newest for name in doomed(dataset, rule, stay, {newest.guid})]
+        results = [Result(True, name=name) for name in names]
+        if not dry_run:
+            results = await client.apply(destruction(names))
+    finally:
+        await target.close()
+    failures = thinned(target.host, results, observe, planned=dry_run).failures
+    if failures:
+        more = f" So it is with {len(failures) - 1} more." if len(failures) > 1 else ""
+        raise DatasetError(failures[0] + more)
+    if not names:
+        observe(Notice(f"All that there is of {target} is to be kept."))
+    return EXIT_OK

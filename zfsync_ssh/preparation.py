@@ -163,7 +163,8 @@ class Preparation:
         for operation in change.operations:
             (result,) = await control.apply([operation])
             if not result.ok:
-                self._observe(Changed(name, change.words, problem=why_not(operation, result, self._target.root)))
+                problem = why_not(operation, result, self._target.host, self._target.root)
+                self._observe(Changed(name, change.words, problem=problem))
                 return False
         self._observe(Changed(name, change.words, loss=change.loss))
         return True
@@ -188,13 +189,11 @@ class Preparation:
             own = parse_listing(await self._source.query("own-properties", [item.source.name for item in plan.work]))
 
         def given(item: Item) -> Item:
-            values = dict(
-                pair.split("=", 1) for pair in for_copy(item.source.kind, own.get(item.source.name, {}), wanted)
-            )
+            usable = _usable(item) if self._policy.usable else {}
+            mine = {name: value for name, value in own.get(item.source.name, {}).items() if name not in usable}
+            values = usable | dict(pair.split("=", 1) for pair in for_copy(item.source.kind, mine, wanted))
             if item.pinned != item.stream_there or not item.state.newest:
                 values[zfs.STREAM_PROPERTY] = item.pinned
-            if self._policy.usable:
-                values = _usable(item) | values
             pairs = tuple(f"{name}={value}" for name, value in values.items())
             if item.steps and len(json.dumps(pairs)) > MAX_PROPERTY_BYTES:
                 problem = (

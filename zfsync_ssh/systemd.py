@@ -17,6 +17,18 @@ def unit_names(job: str) -> tuple[str, str]:
     return f"zfsync-{job}.service", f"zfsync-{job}.timer"
 
 
+def job_of(timer: str) -> str:
+    """The job whose timer has this name; empty for another timer."""
+    name = timer.removeprefix("zfsync-").removesuffix(".timer")
+    return name if unit_names(name)[1] == timer else ""
+
+
+def when(timer: str) -> str:
+    """The times at which a timer of this text starts its service."""
+    key = "OnCalendar="
+    return ", ".join(line.removeprefix(key) for line in timer.splitlines() if line.startswith(key))
+
+
 def unit_directory(*, root: bool, home: Path) -> Path:
     """Where units are: the machine's for root, else the user's own, which `systemctl --user` knows."""
     return Path("/etc/systemd/system") if root else home / ".config/systemd/user"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from .advice import to_grant
 from .blame import UNDONE
@@ -22,13 +22,12 @@ from .errors import ZfsError, ZfsyncError
 from .events import Changed, Event, Observer, SendStarted, Status
 from .item import Item
 from .jobsteps import Brought, Pruned, Pushed, Rule, SourceState
-from .listing import parse_numbers
 from .location import Location
-from .messages import Operation, Result
+from .messages import Operation
 from .orchestrator import Options, Replication
-from .prune import destroyed
 from .reach import buffer_of, endpoint_at, source_at
 from .source import Source
+from .thinning import destruction, doomed, held, thinned
 
 _ADVICE = {
     "no-space": "; free space there",
@@ -123,10 +122,10 @@ class ZfsSteps:
         async with self._source() as source:
             if target is None:
                 here = await self._list(source)
-                held = _held(await source.query("hold-counts", [source.root]))
+                stays = held(await source.query("hold-counts", [source.root]))
                 names = [name for dataset in self._taking(here)
-                         for name in _doomed(dataset, rule, held, self._common[dataset.name])]  # fmt: skip
-                return self._pruned(source, await source.apply(_destruction(names)))
+                         for name in doomed(dataset, rule, stays, self._common[dataset.name])]  # fmt: skip
+                return thinned(source.host, await source.apply(destruction(names)), self._observe)
             endpoint = endpoint_at(self._job.connection, target, buffer_of(target.dataset, self._job.transfer.buffer))
             try:
                 return await self._prune_target(source, endpoint, rule)
@@ -139,7 +138,7 @@ class ZfsSteps:
         await client.lock(target.root, self._owner)
         recursive = self._job.transfer.recursive
         here, there = await both(self._list(source), target.inventory(client, recursive))
-        held = _held(await client.query("hold-counts", [""]))
+        stays = held(await client.query("hold-counts", [""]))
         names: list[str] = []
         for dataset in self._taking(here):
             copy = there.datasets.get(dataset.name[len(here.root) :])
@@ -147,22 +146,8 @@ class ZfsSteps:
                 known = {one.guid for one in dataset.snapshots} | {mark.guid for mark in dataset.bookmarks}
                 base = next((one.guid for one in reversed(copy.snapshots) if one.guid in known), 0)
                 self._common[dataset.name].add(base)
-                names += _doomed(copy, rule, held, {base})
-        return self._pruned(target, await client.apply(_destruction(names)))
-
-    def _pruned(self, end: Source | Endpoint, results: Sequence[Result]) -> Pruned:
-        failures: list[str] = []
-        for dataset, words, failed in destroyed(results):
-            where = end.host.at(dataset)
-            if words:
-                self._observe(Changed(where, "loses snapshots that are not to be kept", loss=words))
-            # One that was held meanwhile, or has clones, stays, as one that was held before does.
-            for one in failed:
-                if one.code != "busy":
-                    granted = to_grant(one.code, dataset, Use.PRUNE)
-                    why = f"{one.message}; {granted}" if granted else one.message
-                    failures.append(f"{end.host.at(one.name)} cannot be destroyed: {why}.")
-        return Pruned(sum(result.ok for result in results), tuple(failures))
+                names += doomed(copy, rule, stays, {base})
+        return thinned(target.host, await client.apply(destruction(names)), self._observe)
 
     # -- the source --
 
@@ -184,18 +169,3 @@ class ZfsSteps:
         if not taking:
             raise ZfsError(f"Nothing of {inventory.root} takes part: check include, exclude and zfsync:exclude.")
         return taking
-
-
-def _held(lines: Iterable[str]) -> frozenset[str]:
-    """The full names of the snapshots that are held."""
-    return frozenset(name for name, count in parse_numbers("\n".join(lines)).items() if count)
-
-
-def _doomed(dataset: Dataset, rule: Rule, held: Collection[str], common: Collection[int]) -> list[str]:
-    """The full names of the snapshots of ``dataset`` that ``rule`` wants to go."""
-    spared = {one.guid for one in dataset.snapshots if f"{dataset.name}@{one.name}" in held}
-    return [f"{dataset.name}@{one.name}" for one in rule(dataset.name, dataset.snapshots, {*spared, *common})]
-
-
-def _destruction(names: Iterable[str]) -> list[Operation]:
-    return [Operation("destroy-snapshot", name) for name in names]

@@ -137,7 +137,8 @@ def test_the_way_back_in_one_command_that_overwrites_nothing(world: World) -> No
     world.snapshot("monday")
     world.write("/a/b", 100, "tuesday")
     world.snapshot("tuesday")
-    assert world.push().status == 0
+    world.sender.run(["zfs", "set", "compression=gzip-3", f"{world.source}/a"])
+    assert world.push("--preserve", "all").status == 0
     world.sender.run(["zfs", "destroy", "-r", f"{world.source}/a/b"])
     world.write("/a", 10, "mine")
     there = f"{world.receiver.ssh_host}:{world.target}"
@@ -149,7 +150,9 @@ def test_the_way_back_in_one_command_that_overwrites_nothing(world: World) -> No
     )
     world.sender.sh(f"touch /{world.source}/a/b/writable")
     copy = f"{world.source.rpartition('/')[0]}/copy"
-    assert world.run([*command, there, "@monday", copy]).status == 0
+    assert world.run([*command, "--preserve", "all", there, "@monday", copy]).status == 0
+    compression = world.sender.run(["zfs", "get", "-Hovalue", "compression", f"{copy}/a/b"])
+    assert compression.stdout == "gzip-3\n"
     names = world.sender.run(["zfs", "list", "-Hrt", "snapshot", "-o", "name", copy]).stdout.split()
     assert {name.partition("@")[2] for name in names} == {"monday"}
     world.sender.sh(f"zfs mount {copy}/a/b; test ! -e /{copy}/a/b/tuesday && touch /{copy}/a/b/writable")

@@ -6,18 +6,18 @@ import pytest
 
 from tests.unit.dsl import dataset
 from zfsync_ssh import complaint
-from zfsync_ssh.advice import receive_failure
+from zfsync_ssh.advice import cannot_list, receive_failure
 from zfsync_ssh.dataset import Host, Inventory
-from zfsync_ssh.messages import Result
+from zfsync_ssh.messages import Listed, Result
 from zfsync_ssh.plan import make_plan
 
 THERE = Host("there")
 
 
-def told(result: Result) -> str:
+def told(result: Result, host: Host = THERE) -> str:
     source = Inventory("src", {"": dataset("@a,1", "src")})
-    (item,) = make_plan(source, Inventory("dst", {}, ancestors=("dst",)), host=THERE).items
-    return receive_failure(THERE, item, "dst", result)
+    (item,) = make_plan(source, Inventory("dst", {}, ancestors=("dst",)), host=host).items
+    return receive_failure(host, item, "dst", result)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,13 @@ def test_a_property_is_to_be_granted_only_where_a_permission_was_missing() -> No
     )
     assert "'zfs allow -u USER" in told(
         Result(False, "unset", "readonly=on could not be set (permission denied)", "dst")
+    )
+
+
+@pytest.mark.parametrize("host", [THERE, Host()])
+def test_sudo_is_for_another_host_alone(host: Host) -> None:
+    way = "log in as root, or use --sudo if sudoers allows it" if host.name else "run zfsync as root"
+    assert f"; {way}, or grant it there: 'zfs allow" in told(Result(False, "permission", "denied", "dst"), host)
+    assert cannot_list(host, "dst", Listed(False, "permission", "denied")) == (
+        f"{host} does not let this user run zfs: denied; {way}, or see 'zfs allow' there."
     )

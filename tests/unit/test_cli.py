@@ -129,6 +129,11 @@ ALONE = "it names a snapshot or bookmark; give the dataset alone."
             "'b:pool' names a host: pull is to this machine, push goes between any two.",
         ),
         (("cleanbuffer", "backup:1"), "'1' is not a dataset: a pool's name begins with a letter."),
+        (
+            ("prune", "pool", "--keep", "daily"),
+            "--keep: 'daily' is not one of secondly, minutely, hourly, daily, weekly, monthly, yearly or within, each "
+            "with =.",
+        ),
         ((*PUSH, "--channels", "0"), "--channels: it has to be a number from 1 to 256."),
         ((*PUSH, "--channels=-3"), "--channels: it has to be a number from 1 to 256."),
         (
@@ -172,6 +177,7 @@ def test_a_wrong_command_line_ends_with_2_and_one_sentence(
         (("push",), "the following arguments are required: SOURCE, TARGET"),
         (("push", "tank"), "the following arguments are required: TARGET"),
         (("cleanbuffer",), "the following arguments are required: TARGET"),
+        (("prune", "pool/data"), "the following arguments are required: --keep"),
         ((*PUSH, "--channels", "many"), "invalid int value: 'many'"),
         ((*PUSH, "--port", "ssh"), "invalid int value: 'ssh'"),
         ((*PUSH, "--compress", "gzip"), "invalid choice: 'gzip'"),
@@ -256,7 +262,12 @@ def test_a_run_that_ends_has_the_code_of_the_run(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("command", "example"),
-    [("push", "zfsync push tank/data"), ("pull", "zfsync pull web:"), ("cleanbuffer", "zfsync cleanbuffer")],
+    [
+        ("push", "zfsync push tank/data"),
+        ("pull", "zfsync pull web:"),
+        ("cleanbuffer", "zfsync cleanbuffer"),
+        ("prune", "zfsync prune"),
+    ],
 )
 def test_the_help_of_a_command_has_an_example_that_its_parser_takes(
     command: str, example: str, capsys: pytest.CaptureFixture[str]

@@ -66,6 +66,9 @@ def test_a_job_is_put_into_the_crontab_listed_and_removed(home: Path, capsys: py
     (line,) = capsys.readouterr().out.splitlines()
     job, when, command = line.split("\t")
     assert (job, when) == ("web", "*/15 * * * *")
+    assert main(["cron", "install", "web", "--systemd"]) == 2
+    assert said(capsys) == "web runs by the crontab already: 'zfsync cron remove web' first."
+    assert not (home / "units").exists()
     assert command.endswith(f"{sys.executable} -m zfsync_ssh cron run web")
     assert main(["cron", "remove", "web"]) == 0
     assert main(["cron", "remove", "web"]) == 2
@@ -108,6 +111,12 @@ def test_a_job_is_made_a_timer_and_no_more(home: Path, capsys: pytest.CaptureFix
     service, timer = (home / "units/zfsync-web.service"), (home / "units/zfsync-web.timer")
     assert "cron run web --no-jitter\n" in service.read_text()
     assert "RandomizedDelaySec=30\n" in timer.read_text()
+    (home / "units/other.timer").write_text("[Timer]\nOnCalendar=daily\n")
+    capsys.readouterr()
+    assert main(["cron", "list"]) == 0
+    assert capsys.readouterr().out == "web\t*-*-* *:0,15,30,45:00\tby systemd\n"
+    assert main(["cron", "install", "web"]) == 2
+    assert said(capsys) == "web runs by a systemd timer already: 'zfsync cron remove web --systemd' first."
     assert main(["cron", "remove", "web", "--systemd"]) == 0
     assert not service.exists()
     assert not timer.exists()

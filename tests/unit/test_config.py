@@ -53,9 +53,11 @@ def test_the_example_loads_and_so_does_every_line_of_it_that_is_commented_out(tm
     assert loaded.timing.schedule is not None
     assert loaded.retention.keep is not None
     assert loaded.retention.keep.at_least == 3
+    assert loaded.retention.keep_target is not None
     everything = "\n".join(
         line.removeprefix("#") if line.startswith("#") and not line.startswith("# ") else line
         for line in example().splitlines()
+        if not line.startswith("keep-target")  # nor does it go together with delete-snapshots
     )
     whole = parse(everything, path).jobs["web"]
     assert len(whole.hooks.commands) == 5
@@ -65,7 +67,7 @@ def test_the_example_loads_and_so_does_every_line_of_it_that_is_commented_out(tm
                  whole.timing):  # fmt: skip
         for field in dataclasses.fields(part):
             default = field.default if field.default is not dataclasses.MISSING else None
-            same = ("on_divergence", "channels", "flags", "usable", "until")
+            same = ("on_divergence", "channels", "flags", "usable", "until", "keep_target")
             assert field.name in same or getattr(part, field.name) != default, f"the example lacks {field.name}"
 
 
@@ -123,6 +125,10 @@ def test_values_cannot_be_changed() -> None:
         ("port = 65536", "job.web.port: it has to be a number from 1 to 65535."),
         ("sudo = 1", "job.web.sudo: it has to be true or false."),
         ('chanels = 4', "job.web.chanels: it is not known here: did you mean channels."),
+        (
+            'delete-snapshots = true\nkeep-target = "daily=3"',
+            "job.web.delete-snapshots: it destroys what keep-target keeps longer than the source does: take one.",
+        ),
         ('keep_target = "daily=3"', "job.web.keep_target: it is not known here: did you mean keep-target."),
         ('identity = "id"', "job.web.identity: it has to begin with / or ~/, for cron starts"),
         ('identity = ""', 'job.web.identity: it has to be a text, as in "text".'),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ssh.processes import eventually
 from zfsync_ssh.config import Hooks, Job, Retention, Timing
 from zfsync_ssh.cron import Report, Surroundings, run_job
 from zfsync_ssh.dataset import Snapshot
@@ -362,6 +363,22 @@ async def test_what_a_hook_did_before_a_snapshot_is_undone_even_if_it_could_not_
     fakes.wrong = {"take 20210127-0636_M": [ZfsError("The pool is full.")]}
     await run_job(hooked(tmp_path), fakes, around)
     assert f"after_snapshot {ONE} {TWO} 20210127-0636_M 7\n" in (tmp_path / "hooks").read_text()
+
+
+async def test_what_a_hook_only_began_to_do_before_a_snapshot_is_undone_as_well(
+    fakes: Fakes, around: Surroundings, tmp_path: Path
+) -> None:
+    await run_job(hooked(tmp_path, before_snapshot="exit 9"), fakes, around)
+    assert f"after_snapshot {ONE} {TWO} 20210127-0636_M 8\n" in (tmp_path / "hooks").read_text()
+
+
+async def test_an_interrupt_amid_a_hook_undoes_what_it_did(fakes: Fakes, around: Surroundings, tmp_path: Path) -> None:
+    run = asyncio.create_task(run_job(hooked(tmp_path, before_snapshot="exec sleep 1000"), fakes, around))
+    await asyncio.to_thread(eventually, "the hook runs", (tmp_path / "hooks").exists)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert f"after_snapshot {ONE} {TWO} 20210127-0636_M 130\n" in (tmp_path / "hooks").read_text()
 
 
 # ---- what is pruned --------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "compare",
     "verify": "verify",
     "cleanbuffer": "cleanbuffer",
+    "prune": "prune",
     "holds": "holds",
     "config": "config",
     "key": "key",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from .wiring import Commands, Help
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..crontab import Entry
 
 _EXAMPLES = """\
 examples:
@@ -43,7 +45,7 @@ def add(commands: Commands) -> None:
     install.add_argument("--schedule", metavar="WHEN", help="instead of the job's: '*/5 * * * *', 'every 5m', 'daily'")
     add_config(install)
     add_run(verbs)
-    listing = verbs.add_parser("list", help="which jobs are in the crontab")
+    listing = verbs.add_parser("list", help="which jobs run by themselves, and when")
     remove = verbs.add_parser("remove", help="have a job run by itself no more")
     remove.add_argument("job", metavar="JOB", help="its name")
     for verb in (install, remove):
@@ -67,6 +69,10 @@ def _install(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--schedule: {error}.") from error
     if schedule is None:
         raise UsageError(f"Job {job.name} has no schedule: give it one in {config.path}, or --schedule.")
+    other = "the crontab" if arguments.systemd else "a systemd timer"
+    if job.name in (_in_crontab() if arguments.systemd else _timers()):
+        remove = f"zfsync cron remove {job.name}{'' if arguments.systemd else ' --systemd'}"
+        raise UsageError(f"{job.name} runs by {other} already: '{remove}' first.")
     if arguments.systemd:
         from ..systemd import units
 
@@ -79,11 +85,28 @@ def _install(arguments: argparse.Namespace) -> int:
 
 
 def _list(_: argparse.Namespace) -> int:
-    from ..crontab import Crontab
-
-    for entry in Crontab().entries():
+    timers = _timers()
+    for job, when in timers.items():
+        sys.stdout.write(f"{job}\t{when}\tby systemd\n")
+    for entry in _in_crontab(needed=not timers).values():
         sys.stdout.write(f"{entry.job}\t{entry.when}\t{entry.command}\n")
     return EXIT_OK
+
+
+def _in_crontab(needed: bool = False) -> dict[str, Entry]:
+    """Our lines, by their jobs; none where there is no cron, unless it is ``needed``."""
+    from ..crontab import Crontab
+
+    there = needed or shutil.which("crontab") is not None
+    return {entry.job: entry for entry in Crontab().entries()} if there else {}
+
+
+def _timers() -> dict[str, str]:
+    """When each job runs that systemd runs."""
+    from ..systemd import job_of, when
+
+    found = sorted(path for path in _units().glob("*.timer") if job_of(path.name))
+    return {job_of(path.name): when(path.read_text()) for path in found}
 
 
 def _remove(arguments: argparse.Namespace) -> int:
