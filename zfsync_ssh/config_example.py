@@ -71,7 +71,7 @@ retry-for = "5m"                        # try again for so long when the host ca
 # Commands at certain points, as lists of words; no shell is in between. When a before_... fails, what it comes before
 # is not done. Their environment has ZFSYNC_JOB, _HOOK, _SOURCE, _TARGET, _SNAPSHOT, _EXIT_CODE and _MESSAGE.
 [job.web.hooks]
-#before_snapshot = ["/usr/bin/psql", "-U", "postgres", "-c", "CHECKPOINT"]
+#before_snapshot = ["/usr/sbin/runuser", "-u", "postgres", "--", "psql", "-c", "CHECKPOINT"]
 #after_snapshot = ["/usr/local/bin/thaw"]
 #before_push = ["/usr/local/bin/wake", "backup"]
 #after_push = ["/usr/local/bin/sleep", "backup"]

@@ -49,7 +49,7 @@ def add_run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     for option, metavar, text in (
         ("--keep", "COUNTS", "snapshots to take and keep: minutely=4,hourly=24,daily=30,weekly=8,within=48h"),
         ("--keep-target", "COUNTS", "snapshots to keep at each target; without it, all"),
-        ("--jitter", "SPAN", "begin up to so much later, by chance"),
+        ("--jitter", "SPAN", "delay the start by a random time of up to SPAN"),
         ("--retry-for", "SPAN", "try again for so long when a host cannot be reached"),
     ):
         job.add_argument(option, metavar=metavar, help=text)

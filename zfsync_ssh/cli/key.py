@@ -181,8 +181,8 @@ async def _install(
             if not path:
                 where = f"{arguments.remote_zfsync} is no zfsync" if arguments.remote_zfsync else "there is no zfsync"
                 raise AgentError(
-                    f"At {place.host} {where}, which has to answer for the key: install it there ('pipx install "
-                    f"zfsync-ssh'), name it with --remote-zfsync, or give the key all of the account's rights with "
+                    f"At {place.host} {where}, which has to answer for the key: install it there (README, 'Install'), "
+                    f"name it with --remote-zfsync, or give the key all of the account's rights with "
                     f"--unconfined. Nothing was changed there."
                 )
             _say(f"zfsync {printable(version)} is there: {printable(path)}")
