@@ -8,8 +8,10 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from typing import Optional, Tuple
 
@@ -102,19 +104,26 @@ def _directory(directories: Tuple[str, ...]) -> str:
 def _open(path: str) -> Tuple[int, bool]:
     """The lock's file and whether it is ours to write.
 
-    The directory may be open to all: the file is never opened through a link, and one that another user made is only
-    read, which is all that flock needs (Linux' fs.protected_regular forbids O_CREAT on it as well).
+    The directory may be open to all: the file is never opened through a link, nor waited for, as a FIFO is, and
+    one that another user made is only read, which is all that flock needs (Linux' fs.protected_regular forbids O_CREAT
+    on it).
     """
-    common = os.O_NOFOLLOW | os.O_CLOEXEC
+    common = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     while True:
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | common, _MODE), True
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | common, _MODE)
         except PermissionError:
             try:
-                return os.open(path, os.O_RDONLY | common), False
+                fd = os.open(path, os.O_RDONLY | common)
             except FileNotFoundError:
-                if not os.access(os.path.dirname(path), os.W_OK):
-                    raise
+                if os.access(os.path.dirname(path), os.W_OK):
+                    continue
+                raise
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:  # 0: its holder has just removed it
+            return fd, status.st_uid == os.geteuid()
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no file of zfsync's", path)
 
 
 def _same_file(fd: int, path: str) -> bool:

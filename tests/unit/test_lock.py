@@ -72,6 +72,22 @@ def test_a_free_lock_is_taken_and_says_whose_it_is(tmp_path: Path) -> None:
     lock.release()
 
 
+def test_what_somebody_else_put_in_its_place_is_neither_waited_for_nor_written_to(tmp_path: Path) -> None:
+    lock = lock_in(tmp_path, "@run-x")
+    os.mkfifo(lock.path)
+    with pytest.raises(OSError, match="it is no file of zfsync's"):
+        lock.acquire("me")
+    sweep("@run-", (str(tmp_path),))
+    os.unlink(lock.path)
+    (tmp_path / "secret").write_text("mine")
+    (tmp_path / "secret").chmod(0o600)
+    os.link(tmp_path / "secret", lock.path)
+    with pytest.raises(OSError, match="it is no file of zfsync's"):
+        lock.acquire("me")
+    assert (tmp_path / "secret").read_text() == "mine"
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_second_one_is_told_who_holds_it(tmp_path: Path) -> None:
     first, second = lock_in(tmp_path), lock_in(tmp_path)
     first.acquire("the first")
