@@ -354,9 +354,10 @@ def _host_key_problem(options: SshOptions, reason: str) -> str:
             f"The host key of {host} is not the one that is pinned in {options.pins}: find out why it has changed; "
             f"when that is right, remove its line there, and run 'zfsync key setup' again."
         )
+    ssh = f"ssh -p {options.port} {host}" if options.port else f"ssh {host}"
     return (
         f"The host key of {host} is not the one in known_hosts, or none is there for it: if you have not connected "
-        f"before, run 'ssh {host}' once and check the fingerprint; if you have, find out why the key has changed."
+        f"before, run '{ssh}' once and check the fingerprint; if you have, find out why the key has changed."
     )
 
 

@@ -100,7 +100,7 @@ def add_choosing(parser: argparse.ArgumentParser) -> None:
         "choosing (globs, in which * stands for anything, or regular expressions after re:; repeatable)"
     )
     for flags, text in (
-        ("--include", "datasets, relative to SOURCE"),
+        ("--include", "datasets, relative to SOURCE, by their whole names; SOURCE itself has the empty one"),
         ("--exclude", "datasets to leave out, with all below them"),
         ("--snapshots", "snapshots by their names"),
         ("--exclude-snapshots", "... to leave out"),
@@ -137,7 +137,7 @@ def add_target_choices(parser: argparse.ArgumentParser) -> None:
     )
     there.add_argument(
         DELETE_DATASETS,
-        metavar="AGE",
+        metavar="[=AGE]",
         help="destroy datasets that SOURCE no longer has; with =AGE (=30d) only when they have been gone for so long",
     )
     there.add_argument(

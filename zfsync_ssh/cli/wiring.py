@@ -38,8 +38,9 @@ examples:
 EXIT_CODES = """\
 exit codes:
   0    all is well
-  2    the command line is wrong
-  3    some dataset failed; the others are up to date
+  1    a defect of zfsync
+  2    the command line or the configuration is wrong, or a file of zfsync's own cannot be used
+  3    some dataset failed, the others are up to date; or the two sides differ
   4    another run is at work on the same target
   5    the host cannot be reached, trusted or logged in to, or the connection was lost
   6    the agent could not be started, or broke the protocol
