@@ -410,7 +410,8 @@ class AgentClient:
             await asyncio.sleep(PING_SECONDS)
             if self._waiting and not self._relaying and time.monotonic() - self.heard > SILENCE_SECONDS:
                 self._fail(AgentError(f"The agent on {self.host} was not heard of for {SILENCE_SECONDS:.0f} seconds."))
-            if self._error is None and not self.channel.paused and self._connection.pings < 2:
+            # On a busy line as well, where it waits for its turn: an agent that hears nothing takes us for gone.
+            if self._error is None and self._connection.pings < 2:
                 self._pings += 1
                 self._write(Ping(self._pings))
 

@@ -166,6 +166,19 @@ async def test_without_a_limit_a_stream_may_stand_still(pair: Pair) -> None:
     eventually("the run's zfs have ended", lambda: not running(pair.sender.path) and not running(pair.receiver.path))
 
 
+async def test_an_agent_hears_from_its_client_however_long_the_line_is_full(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "PING_SECONDS", 0.05)
+    target = pair.target()
+    client, _ = await target.open()
+    client.channel.pause_writing()  # as all channels are while the connection takes no more
+    before = client.heard
+    await asyncio.to_thread(eventually, "the agent has answered a Ping", lambda: client.heard > before)
+    client.channel.resume_writing()
+    await target.close()
+
+
 # ---- the agent's side ------------------------------------------------------------------------------------------------
 
 
