@@ -140,7 +140,20 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
         return replace(item, decision=decision, code="exists", problem=problem)
     if there is not None and there.snapshots and (problem := _mixed(item, there, host)):
         return replace(item, decision=decision, code="encryption", problem=problem)
-    return with_decision(item, decision, policy.selection)
+    planned = with_decision(item, decision, policy.selection)
+    if there is not None and (name := _taken(planned, there)):
+        problem = (
+            f"{host.at(there.name)} has another snapshot @{name} than {dataset.name}: rename the one there "
+            f"('zfs rename {there.name}@{name} ...'), or destroy it."
+        )
+        return replace(planned, steps=(), code="exists", problem=problem)
+    return planned
+
+
+def _taken(item: Item, there: Dataset) -> str:
+    """A name of what is to be sent that another snapshot has there; empty when there is none."""
+    names = {snapshot.name for snapshot in there.snapshots}
+    return next((one.name for step in item.steps for one in step.snapshots if one.name in names), "")
 
 
 def _flags(there: Dataset | None, policy: Policy, encrypted: bool) -> str:

@@ -49,6 +49,19 @@ def shown(item: Item) -> list[str]:
     ]
 
 
+# ---- names ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_another_snapshot_has_there_is_told_before_anything_is_sent() -> None:
+    item = item_for(dataset("#m,9 @daily,2 @c,3", "src"), dataset("@daily,1 @m,9"))
+    assert (item.code, item.steps) == ("exists", ())
+    assert item.problem == (
+        f"there:{ROOT} has another snapshot @daily than src: rename the one there ('zfs rename {ROOT}@daily ...'), or "
+        "destroy it."
+    )
+    assert item_for(dataset("#m,9 @daily,2 @c,3"), dataset("@renamed,1 @m,9")).steps
+
+
 # ---- steps -----------------------------------------------------------------------------------------------------------
 
 
