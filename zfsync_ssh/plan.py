@@ -143,8 +143,8 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
     planned = with_decision(item, decision, policy.selection)
     if there is not None and (name := _taken(planned, there)):
         problem = (
-            f"{host.at(there.name)} has another snapshot @{name} than {dataset.name}: rename the one there "
-            f"('zfs rename {there.name}@{name} ...'), or destroy it."
+            f"{host.at(there.name)} has another snapshot @{name} than {dataset.name}: give the one there another name, "
+            f"by 'zfs rename {there.name}@{name} ...'."
         )
         return replace(planned, steps=(), code="exists", problem=problem)
     return planned

@@ -56,8 +56,8 @@ def test_a_name_that_another_snapshot_has_there_is_told_before_anything_is_sent(
     item = item_for(dataset("#m,9 @daily,2 @c,3", "src"), dataset("@daily,1 @m,9"))
     assert (item.code, item.steps) == ("exists", ())
     assert item.problem == (
-        f"there:{ROOT} has another snapshot @daily than src: rename the one there ('zfs rename {ROOT}@daily ...'), or "
-        "destroy it."
+        f"there:{ROOT} has another snapshot @daily than src: give the one there another name, by 'zfs rename "
+        f"{ROOT}@daily ...'."
     )
     assert item_for(dataset("#m,9 @daily,2 @c,3"), dataset("@renamed,1 @m,9")).steps
 
@@ -142,6 +142,10 @@ def test_steps_bring_exactly_what_follows_the_base_each_from_the_end_of_the_one_
     if item.decision.kind in (REFUSED, UPTODATE):
         assert item.steps == ()
         assert bool(item.problem) == (item.decision.kind == REFUSED)
+        return
+    if item.code == "exists":
+        names = {snapshot.name for snapshot in pair.target}
+        assert any(one.name in names for one in pair.source if one.createtxg > item.decision.base * 10)
         return
     base = item.decision.base
     base_txg = base * 10  # of snapshots and bookmarks alike, in these histories
@@ -243,7 +247,9 @@ def test_a_name_that_would_be_too_long_is_refused_before_anything_is_sent() -> N
 def test_every_refusal_names_the_dataset_the_host_and_a_way_out(pair: Histories) -> None:
     source = Dataset("src/tree", FILESYSTEM, 1, snapshots=pair.source, bookmarks=pair.bookmarks)
     item = item_for(source, Dataset(ROOT, FILESYSTEM, 1, snapshots=pair.target))
-    if item.problem:
+    if item.code == "exists":
+        assert " has another snapshot @" in item.problem
+    elif item.problem:
         assert item.problem.startswith("there:dst/tree ")
         assert "src/tree" in item.problem
         assert "set-aside" in item.problem
