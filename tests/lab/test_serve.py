@@ -201,6 +201,53 @@ def test_what_is_younger_than_the_floor_stays_by_the_times_that_streams_brought(
     served.assert_equal()
 
 
+def test_the_receiver_prunes_by_itself_what_its_clients_may_only_add_to(served: Served) -> None:
+    served.confine("--append-only")
+    served.create("/a")
+    days = [f"202611{day:02}-0000_D" for day in range(20, 25)]
+    for name in days:
+        served.write("/a", 20, name)
+        served.snapshot(name)
+    assert served.send().status == 0
+    before = served.snapshots()
+    prune = ["zfsync", "prune", served.root, "--keep", "daily=2"]
+    would = served.receiver.run([*prune, "--dry-run"]).stdout
+    assert f"{served.target}/a loses snapshots that are not to be kept" in would
+    assert served.snapshots() == before
+    served.receiver.run(prune)
+    left = served.snapshots_of(served.receiver, f"{served.target}/a")
+    assert left == served.snapshots_of(served.sender, f"{served.source}/a")[-2:]
+    served.write("/a", 20, "more")
+    served.snapshot("20261125-0000_D")
+    assert served.send().status == 0
+    assert served.snapshots_of(served.receiver, f"{served.target}/a") == [*days[-2:], "20261125-0000_D"]
+    assert set(served.digest(served.receiver, served.target)) < set(served.digest(served.sender, served.source))
+
+
+def test_a_client_cannot_change_the_key_of_what_is_there(served: Served) -> None:
+    """An increment brings the key of its whole dataset: with another one nobody could open the older snapshots."""
+    served.confine("--append-only")
+    served.sender.sh(f"echo 'my own secret' | zfs create -o encryption=on -o keyformat=passphrase {served.source}/e")
+    served.write("/e", 100)
+    served.snapshot("1")
+    assert served.send().status == 0
+    served.write("/e", 100, "more")
+    served.snapshot("2")
+    assert served.send().status == 0  # the same key
+    copy = f"{served.target}/e"
+    served.sender.sh(f"printf 'a thief\\na thief\\n' | zfs change-key -o keyformat=passphrase {served.source}/e")
+    served.snapshot("3")
+    run = served.send()
+    assert run.status == 3, run
+    assert f"'zfs set zfsync:rekey=on {copy}' there" in run.outcomes[served.source + "/e"]["message"]
+    assert served.snapshots_of(served.receiver, copy) == ["1", "2"]
+    served.receiver.sh(f"echo 'my own secret' | zfs load-key {copy}")
+    served.receiver.run(["zfs", "unload-key", copy])
+    served.receiver.run(["zfs", "set", "zfsync:rekey=on", copy])
+    assert served.send().status == 0
+    served.receiver.sh(f"echo 'a thief' | zfs load-key {copy}")
+
+
 def test_a_job_takes_its_snapshots_at_a_confined_source_and_pulls_them(served: Served) -> None:
     for child in ("", "/a"):
         served.receiver.run(["zfs", "create", served.target + child])
