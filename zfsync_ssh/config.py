@@ -34,10 +34,9 @@ from .config_values import (
     as_text,
     nearest,
 )
-from .dataset import child_of
 from .errors import UsageError
 from .keys import own_config
-from .location import Location, Way
+from .location import Location, Way, overlap
 from .retention import Keep
 from .schedule import Schedule
 from .toml_lines import error_line, line_of, lines_of
@@ -241,9 +240,8 @@ def _hooks(table: Table) -> Hooks:
 
 
 def _check_target(table: Table, source: Location | None, target: Location, buffer: str | None) -> None:
-    here = source is not None and not (source.host or target.host)
-    if here and source is not None and child_of(source.dataset, target.dataset) is not None:
-        table.problem("target", f"{target.dataset} is part of the source {source.dataset} itself: choose another")
-    problem = check_buffer(target.dataset, buffer) if buffer else None
-    if problem:
-        table.problem("buffer", f"it cannot be that of {target.dataset}: {problem}")
+    if source is not None and source.host == target.host and (problem := overlap(source.dataset, target.dataset)):
+        table.problem("target", problem)
+    unfit = check_buffer(target.dataset, buffer) if buffer else None
+    if unfit:
+        table.problem("buffer", f"it cannot be that of {target.dataset}: {unfit}")

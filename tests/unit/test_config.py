@@ -175,6 +175,8 @@ def test_a_wrong_value_is_told_with_line_and_key(line: str, problem: str) -> Non
         ('[job.w]\nsource = "h:"\ntarget = []\n', ["2: job.w.source: 'h:' names no", "3: job.w.target: it names no"]),
         ('[job.w]\nsource = "a"\ntarget = ["b", "b"]\n', ["3: job.w.target: it names a target twice."]),
         ('[job.w]\nsource = "a/b"\ntarget = ["x:a/b/c", "a/b/c"]\n', ["3: job.w.target: a/b/c is part of the source"]),
+        ('[job.w]\nsource = "a/b"\ntarget = ["x:a", "a"]\n', ["3: job.w.target: a has the source a/b in its own tree"]),
+        ('[job.w]\nsource = "x:a/b"\ntarget = ["x:a", "a"]\n', ["3: job.w.target: a has the source a/b in its own"]),
     ],
 )  # fmt: skip
 def test_a_job_that_is_not_whole_is_told(text: str, found: list[str]) -> None:
