@@ -91,8 +91,7 @@ class ZfsSteps:
         try:
             code = await replication.run()
         finally:
-            await self._mark_partial([item for item in replication.broken if here.host.at(item.source.name) in begun],
-                                     str(there))  # fmt: skip
+            await self._mark_partial([item for item in replication.broken if item.source.name in begun], str(there))
         rows = []
         for item, outcome in replication.outcomes:
             failed = outcome.status is Status.FAILED

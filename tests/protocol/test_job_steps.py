@@ -20,11 +20,13 @@ from zfsync_ssh.zfssteps import ZfsSteps
 TARGET = Location("there", "", "dst/tree")
 
 
-@pytest.fixture
-def steps(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> ZfsSteps:
-    """Of a job from ``src/tree`` to ``dst/tree``, whose ends are the pair's."""
+@pytest.fixture(params=["here", "far"])
+def steps(pair: Pair, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ZfsSteps:
+    """Of a job from ``src/tree``, on this machine or another one, to ``dst/tree``. The ends are the pair's."""
 
     def source_at(*_: object, **__: object) -> Source:
+        if request.param == "far":
+            return pair.remote_source("src/tree")
         return LocalSource("src/tree", zfs_command(pair.sender))
 
     def endpoint_at(*_: object, **__: object) -> Endpoint:
