@@ -224,6 +224,8 @@ def _job(name: str, table: Table, section: Table) -> Job | None:
         for key in ("skip-unwritten", "local-time"):
             if key in table:
                 table.problem(key, "it is about snapshots, and without keep the job takes none")
+    if retention.keep is not None and retention.keep_target is not None:
+        _check_classes(table, retention.keep, retention.keep_target)
     if retention.keep_target is not None and transfer.policy.delete_snapshots:
         table.problem("delete-snapshots", "it destroys what keep-target keeps longer than the source does: take one")
     if source is None or targets is None:
@@ -237,6 +239,14 @@ def _hooks(table: Table) -> Hooks:
     timeout = inner.take("timeout", as_limit, Hooks().timeout)
     inner.end()
     return Hooks(MappingProxyType(commands), timeout)
+
+
+def _check_classes(table: Table, keep: Keep, keep_target: Keep) -> None:
+    """What is of no class in ``keep`` is never taken; and what is, but not in ``keep_target``, goes there at once."""
+    for kind in keep_target.classes:
+        if kind not in keep.classes:
+            why = f"it counts {kind.word} snapshots, and without {kind.word} in keep the job takes none"
+            table.problem("keep-target", f"{why}: add {kind.word}=1 there, or leave it out here")
 
 
 def _check_target(table: Table, source: Location | None, target: Location, buffer: str | None) -> None:

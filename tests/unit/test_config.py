@@ -129,6 +129,11 @@ def test_values_cannot_be_changed() -> None:
             'delete-snapshots = true\nkeep-target = "daily=3"',
             "job.web.delete-snapshots: it destroys what keep-target keeps longer than the source does: take one.",
         ),
+        (
+            'keep-target = "hourly=9,daily=365,weekly=0,secondly=1"\nkeep = "hourly=48,daily=0"',
+            "job.web.keep-target: it counts daily snapshots, and without daily in keep the job takes none: add daily=1 "
+            "there, or leave it out here.",
+        ),
         ('keep_target = "daily=3"', "job.web.keep_target: it is not known here: did you mean keep-target."),
         ('identity = "id"', "job.web.identity: it has to begin with / or ~/, for cron starts"),
         ('identity = ""', 'job.web.identity: it has to be a text, as in "text".'),
