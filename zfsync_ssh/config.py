@@ -10,9 +10,10 @@ import re
 import stat
 import tomllib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 
@@ -34,6 +35,7 @@ from .config_values import (
     as_text,
     nearest,
 )
+from .dataset import child_of
 from .errors import UsageError
 from .keys import own_config
 from .location import Location, Way, overlap
@@ -153,6 +155,7 @@ def parse(text: str, path: Path) -> Config:
     section = root.inner("job")
     jobs = {name: job for name in section if (job := _job(name, section.inner(name), section)) is not None}
     root.end()
+    _check_shared(jobs.values(), problems)
     if problems.found:
         lines = lines_of(text)
         told = sorted((line_of(lines, where), ".".join(where), what) for where, what in problems.found)
@@ -176,6 +179,35 @@ def job_of(values: Mapping[str, object]) -> Job:
     problems.check_options()
     assert job is not None  # or there had been problems
     return job
+
+
+# ---- jobs beside each other ------------------------------------------------------------------------------------------
+
+
+def _check_shared(jobs: Iterable[Job], problems: Problems) -> None:
+    """Of a dataset that two jobs take snapshots of, each would prune those of the other: names do not tell whose."""
+    for pair in combinations([job for job in jobs if job.retention.keep is not None], 2):
+        outer, inner = sorted(pair, key=lambda job: len(job.source.dataset))
+        if outer.source.host == inner.source.host and _share(outer, inner):
+            below = (child_of(outer.source.dataset, inner.source.dataset) or "")[1:]
+            share = "leave keep out of one, or exclude there what the other takes"
+            what = f"add {below!r} to exclude there" if below else share
+            why = f"job {outer.name} has {inner.source.shown} too, and each would prune the snapshots of the other"
+            problems.found.append((("job", inner.name, "source"), f"{why}: {what}"))
+
+
+def _share(outer: Job, inner: Job) -> bool:
+    """Whether something below ``inner``'s source takes part in both, as far as that can be told by their patterns."""
+    root = child_of(outer.source.dataset, inner.source.dataset)
+    if root is None or (root and not outer.transfer.recursive):
+        return False
+    theirs, ours = outer.transfer.policy.selection, inner.transfer.policy.selection
+    candidates = {""}
+    if outer.transfer.recursive and inner.transfer.recursive:
+        # What one of them includes; a glob stands for what it matches, which as a name it matches itself.
+        named = [f"/{pattern}" for pattern in (*theirs.include, *ours.include) if not pattern.startswith("re:")]
+        candidates |= {*named, *(child for name in named if (child := child_of(root, name)) is not None)}
+    return any(theirs.takes(root + child) and ours.takes(child) for child in candidates)
 
 
 # ---- one job ---------------------------------------------------------------------------------------------------------

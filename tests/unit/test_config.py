@@ -191,6 +191,65 @@ def test_a_job_that_is_not_whole_is_told(text: str, found: list[str]) -> None:
         assert one.startswith(beginning)
 
 
+@pytest.mark.parametrize(
+    ("outer", "inner", "shared"),
+    [
+        ("", "", True),
+        ('exclude = ["data*"]', "", False),
+        ('exclude = ["cache"]', 'exclude = ["tmp"]', True),
+        ("no-recursive = true", "", False),
+        ("", "no-recursive = true", True),
+        ('include = ["web"]', "", False),
+        ('include = ["web", "data/home"]', "", True),
+        ('include = ["web", "data/home"]', 'exclude = ["home"]', False),
+        ('exclude = ["data/home"]', 'include = ["home"]', False),
+        ("", 'include = ["h*"]', True),
+        ('include = ["re:.*"]', 'exclude = ["tmp"]', True),
+        ("#keep", "", False),
+        ("", "#keep", False),
+    ],
+)
+def test_two_jobs_that_would_prune_each_other_are_told(outer: str, inner: str, shared: bool) -> None:
+    def table(name: str, source: str, more: str) -> str:
+        keep = "" if more == "#keep" else 'keep = "daily=3"'
+        return f'[job.{name}]\ntarget = "x:pool"\nsource = "{source}"\n{keep}\n{more}\n'
+
+    text = table("b", "tank/data", inner) + table("a", "tank", outer)  # in any order
+    problem = "3: job.b.source: job a has tank/data too, and each would prune the snapshots of the other: add 'data' to"
+    assert [one[: len(problem)] for one in (problems(text) if shared else [])] == [problem] * shared
+    if not shared:
+        assert set(read(text).jobs) == {"a", "b"}
+
+
+def test_jobs_of_other_hosts_and_trees_share_nothing() -> None:
+    sources = {"a": "tank", "b": "h:tank/data", "c": "tank2", "d": "root@i:tank"}
+    keys = 'target = "x:p"\nkeep = "daily=3"'
+    tables = (f'[job.{name}]\nsource = "{source}"\n{keys}\n' for name, source in sources.items())
+    assert list(read("".join(tables)).jobs) == list(sources)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("", "", True),
+        ("", "no-recursive = true", True),
+        ('exclude = ["db"]', 'include = ["db"]', False),
+        ('exclude = ["db"]', 'include = ["db", "web"]', True),
+        ('include = ["a"]', 'include = ["b"]', False),
+        ('include = ["a"]', 'include = ["a/b"]', True),
+    ],
+)
+def test_two_jobs_with_the_same_source_have_to_share_it_out(one: str, other: str, shared: bool) -> None:
+    line = 'source = "h:tank"\ntarget = "pool/copy"\nkeep = "daily=3"'
+    text = f"[job.a]\n{line}\n{one}\n[job.b]\n{line}\n{other}\n"
+    if not shared:
+        assert len(read(text).jobs) == 2
+        return
+    (found,) = problems(text)
+    why = "job a has h:tank too, and each would prune the snapshots of the other"
+    assert found.endswith(f": {why}: leave keep out of one, or exclude there what the other takes.")
+
+
 def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() -> None:
     text = (
         '[job.a]\nport = 0\nsource = "x"\ntarget = "y"\nwhat = 1\n[job.b]\nsource = "tank/b"\ntarget = [\n"y",\n1\n]\n'
