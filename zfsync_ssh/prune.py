@@ -45,13 +45,15 @@ def destroyed(results: Iterable[Result]) -> Iterator[tuple[str, str, list[Result
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A dataset at the target whose source is gone: what is done about it, in words and as operations."""
+    """A dataset at the target whose source is gone, or was: what is done about it, in words and as operations."""
 
     child: str
     name: str
     words: str
     operations: tuple[Operation, ...]
     loss: str = ""
+    back: bool = False
+    """Its source is there again."""
 
 
 def orphans(
@@ -69,7 +71,7 @@ def orphans(
         if child not in gone:
             if dataset.gone and child in source and not _marked_above(child, target, gone):
                 words = "is back at the source: its mark goes"
-                found.append(Orphan(child, dataset.name, words, (Operation("unmark", dataset.name),)))
+                found.append(Orphan(child, dataset.name, words, (Operation("unmark", dataset.name),), back=True))
             continue
         since = _time(dataset.gone)
         if age and since is None:
