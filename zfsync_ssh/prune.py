@@ -16,6 +16,11 @@ from .dataset import Inventory, parent_of
 from .messages import Operation, Result
 from .selection import Selection
 
+_FIRST_MARK = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+"""There was no zfsync before that made any: an older mark is of a clock that had been reset."""
+_MAX_SECONDS = 253402300799
+"""The end of the year 9999, after which `datetime` knows no time."""
+
 
 def surplus_snapshots(source: Inventory, target: Inventory, newest: Mapping[str, int]) -> list[str]:
     """Full names of the target's snapshots that the source no longer has, of the children in ``newest``.
@@ -62,9 +67,12 @@ def orphans(
     """What to do about datasets whose source is gone, what is below before what is above.
 
     With an ``age`` (seconds), one that is not marked is marked with ``now``, and goes when the mark is so old. One
-    whose source is back loses its mark.
+    whose source is back loses its mark. A clock may be wrong: of ``now`` and the times that the inventories tell, the
+    mark has the latest, and its age is by the earliest.
     """
     gone = _gone(source, target, selection)
+    seconds = [now.timestamp(), *(min(tree.at, _MAX_SECONDS) for tree in (source, target) if tree.at > 0)]
+    earliest, latest = (datetime.datetime.fromtimestamp(when, datetime.UTC) for when in (min(seconds), max(seconds)))
     found = []
     for child in sorted(target.datasets, key=lambda child: child.split("/"), reverse=True):
         dataset = target.datasets[child]
@@ -77,10 +85,10 @@ def orphans(
         if age and since is None:
             if child.rpartition("/")[0] in gone:
                 continue  # it inherits the mark
-            stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            stamp = latest.strftime("%Y-%m-%dT%H:%M:%SZ")
             words = "is gone at the source: marked, and destroyed when it has been gone for long enough"
             found.append(Orphan(child, dataset.name, words, (Operation("mark", dataset.name, (stamp,)),)))
-        elif not age or (since is not None and (now - since).total_seconds() >= age):
+        elif not age or (since is not None and (earliest - since).total_seconds() >= age):
             loss = f"{len(dataset.snapshots)} snapshots, {dataset.used:,} bytes"
             words = "is destroyed, because its source is gone"
             found.append(Orphan(child, dataset.name, words, losing.destroy(dataset), loss))
@@ -116,7 +124,9 @@ def _marked_above(child: str, target: Inventory, gone: Collection[str]) -> bool:
 
 
 def _time(stamp: str) -> datetime.datetime | None:
+    """When a mark was made; None for what is no time at which one can have been, and so no mark."""
     try:
-        return datetime.datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.UTC)
+        time = datetime.datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.UTC)
     except ValueError:
         return None
+    return time if time >= _FIRST_MARK else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,9 +134,30 @@ def test_a_mark_has_to_be_as_old_as_the_age() -> None:
         assert found(tree("src", root="@1,1"), target, age=DAY) == expected
 
 
-def test_a_mark_that_cannot_be_read_is_none() -> None:
-    target = changed(tree("dst", root="@1,1", a="@1,2"), "/a", gone="yesterday")
+@pytest.mark.parametrize("stamp", ["yesterday", "1970-01-01T00:02:00Z"])
+def test_a_mark_that_cannot_be_right_is_none(stamp: str) -> None:
+    target = changed(tree("dst", root="@1,1", a="@1,2"), "/a", gone=stamp)
     assert found(tree("src", root="@1,1"), target, age=DAY) == {"/a": "mark"}
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+@pytest.mark.parametrize(
+    ("at", "stamp"), [(120, "2026-11-24"), (0, "2026-11-24"), (int(NOW.timestamp()) + 86400, "2026-11-25")]
+)
+def test_a_mark_is_made_by_the_clock_that_is_ahead(end: str, at: int, stamp: str) -> None:
+    ends = {"source": tree("src", root="@1,1"), "target": tree("dst", root="@1,1", a="@1,2")}
+    ends[end].at = at
+    (mark,) = asked(ends["source"], ends["target"], DAY)
+    assert mark.operations == (Operation("mark", "dst/a", (f"{stamp}T00:00:00Z",)),)
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+@pytest.mark.parametrize(("at", "goes"), [(120, False), (-1, True), (int(NOW.timestamp()), True), (10**30, True)])
+def test_a_mark_is_judged_by_the_clock_that_is_behind(end: str, at: int, goes: bool) -> None:
+    ends = {"source": tree("src", root="@1,1"), "target": tree("dst", root="@1,1", a="@1,2")}
+    changed(ends["target"], "/a", gone="2026-11-23T00:00:00Z")
+    ends[end].at = at
+    assert found(ends["source"], ends["target"], age=DAY) == ({"/a": "destroy"} if goes else {})
 
 
 def test_one_that_is_back_loses_its_mark_where_it_was_set() -> None:
