@@ -26,8 +26,9 @@ def surplus_snapshots(source: Inventory, target: Inventory, newest: Mapping[str,
     """Full names of the target's snapshots that the source no longer has, of the children in ``newest``.
 
     ``newest`` is, by child, the GUID of the newest snapshot that both have now: it stays, and whatever is newer.
+    ``source`` is the whole tree: a promotion has given snapshots to another dataset, which may take no part.
     """
-    surplus = []
+    surplus: list[tuple[int, str]] = []
     for child, base in newest.items():
         there, here = target.find(child), source.datasets[child]
         if there is None:
@@ -35,8 +36,21 @@ def surplus_snapshots(source: Inventory, target: Inventory, newest: Mapping[str,
         known = {snapshot.guid for snapshot in here.snapshots}
         at = next((index for index, one in enumerate(there.snapshots) if one.guid == base), len(there.snapshots))
         # Its own place: by the time that they go, what waited in the buffer has been renamed.
-        surplus += [f"{target.root}{child}@{one.name}" for one in there.snapshots[:at] if one.guid not in known]
-    return surplus
+        place = target.root + child
+        surplus += [(one.guid, f"{place}@{one.name}") for one in there.snapshots[:at] if one.guid not in known]
+    spared = _only_here({guid for guid, _ in surplus}, source, target)
+    return [name for guid, name in surplus if guid not in spared]
+
+
+def _only_here(guids: Collection[int], source: Inventory, target: Inventory) -> set[int]:
+    """Those of the ``guids`` that a dataset of the source has, and its own copy has not."""
+    spared: set[int] = set()
+    for child, here in source.datasets.items():
+        wanted = {one.guid for one in here.snapshots if one.guid in guids}
+        if wanted:
+            there = target.find(child)
+            spared |= wanted - {one.guid for one in there.snapshots} if there is not None else wanted
+    return spared
 
 
 def destroyed(results: Iterable[Result]) -> Iterator[tuple[str, str, list[Result]]]:

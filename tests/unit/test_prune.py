@@ -50,6 +50,15 @@ def test_a_dataset_that_is_new_or_did_not_arrive_is_not_looked_at() -> None:
     assert surplus_snapshots(source, target, {"/a": 5}) == []
 
 
+def test_what_a_promotion_has_given_to_another_dataset_stays_until_that_ones_copy_has_it() -> None:
+    source, target = tree("src", a="@d,4", b="@a,1 @b,2 @e,5"), tree("dst", a="@a,1 @b,2 @c,3 @d,4")
+    assert surplus_snapshots(source, target, {"/a": 4}) == ["dst/a@c"]
+    target.datasets["/b"] = dataset("@b,2 @e,5", "dst/b")  # as one that was sent with --latest has it
+    assert surplus_snapshots(source, target, {"/a": 4, "/b": 5}) == ["dst/a@b", "dst/a@c"]
+    target.datasets["/b"] = dataset("@a,1 @b,2 @e,5", "dst/b")
+    assert surplus_snapshots(source, target, {"/a": 4, "/b": 5}) == ["dst/a@a", "dst/a@b", "dst/a@c"]
+
+
 def test_what_waited_in_the_buffer_is_named_by_its_own_place() -> None:
     waiting = {"/a": dataset("@a,1 @d,4", "dst.zfsyncbuffer/2F61")}
     target = Inventory("dst", {}, waiting)
