@@ -160,11 +160,11 @@ class Aftermath:
                 self._observe(Notice(f"{self._target.host.at(result.name)} stays: {result.message}."))
 
     async def _delete_datasets(self, control: AgentClient, made: Prepared) -> None:
-        if self._ledger.failed or made.refused:
-            self._observe(Notice("No dataset is destroyed at the target, because something failed before."))
-            return
         now = datetime.datetime.now(datetime.UTC)
         found = orphans(made.source, made.target, self._policy.selection, age=self._policy.delete_age, now=now)
+        if self._ledger.failed or made.refused:
+            self._observe(Notice("No dataset is destroyed at the target, because something failed before."))
+            found = [orphan for orphan in found if orphan.back]  # an old mark would destroy it when it is next gone
         for orphan in found:
             await self._change(control, orphan.name, orphan.words, orphan.operations, orphan.loss)
 

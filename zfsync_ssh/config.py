@@ -10,9 +10,10 @@ import re
 import stat
 import tomllib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 
@@ -37,7 +38,7 @@ from .config_values import (
 from .dataset import child_of
 from .errors import UsageError
 from .keys import own_config
-from .location import Location, Way
+from .location import Location, Way, overlap
 from .retention import Keep
 from .schedule import Schedule
 from .toml_lines import error_line, line_of, lines_of
@@ -154,6 +155,7 @@ def parse(text: str, path: Path) -> Config:
     section = root.inner("job")
     jobs = {name: job for name in section if (job := _job(name, section.inner(name), section)) is not None}
     root.end()
+    _check_shared(jobs.values(), problems)
     if problems.found:
         lines = lines_of(text)
         told = sorted((line_of(lines, where), ".".join(where), what) for where, what in problems.found)
@@ -177,6 +179,35 @@ def job_of(values: Mapping[str, object]) -> Job:
     problems.check_options()
     assert job is not None  # or there had been problems
     return job
+
+
+# ---- jobs beside each other ------------------------------------------------------------------------------------------
+
+
+def _check_shared(jobs: Iterable[Job], problems: Problems) -> None:
+    """Of a dataset that two jobs take snapshots of, each would prune those of the other: names do not tell whose."""
+    for pair in combinations([job for job in jobs if job.retention.keep is not None], 2):
+        outer, inner = sorted(pair, key=lambda job: len(job.source.dataset))
+        if outer.source.host == inner.source.host and _share(outer, inner):
+            below = (child_of(outer.source.dataset, inner.source.dataset) or "")[1:]
+            share = "leave keep out of one, or exclude there what the other takes"
+            what = f"add {below!r} to exclude there" if below else share
+            why = f"job {outer.name} has {inner.source.shown} too, and each would prune the snapshots of the other"
+            problems.found.append((("job", inner.name, "source"), f"{why}: {what}"))
+
+
+def _share(outer: Job, inner: Job) -> bool:
+    """Whether something below ``inner``'s source takes part in both, as far as that can be told by their patterns."""
+    root = child_of(outer.source.dataset, inner.source.dataset)
+    if root is None or (root and not outer.transfer.recursive):
+        return False
+    theirs, ours = outer.transfer.policy.selection, inner.transfer.policy.selection
+    candidates = {""}
+    if outer.transfer.recursive and inner.transfer.recursive:
+        # What one of them includes; a glob stands for what it matches, which as a name it matches itself.
+        named = [f"/{pattern}" for pattern in (*theirs.include, *ours.include) if not pattern.startswith("re:")]
+        candidates |= {*named, *(child for name in named if (child := child_of(root, name)) is not None)}
+    return any(theirs.takes(root + child) and ours.takes(child) for child in candidates)
 
 
 # ---- one job ---------------------------------------------------------------------------------------------------------
@@ -225,6 +256,8 @@ def _job(name: str, table: Table, section: Table) -> Job | None:
         for key in ("skip-unwritten", "local-time"):
             if key in table:
                 table.problem(key, "it is about snapshots, and without keep the job takes none")
+    if retention.keep is not None and retention.keep_target is not None:
+        _check_classes(table, retention.keep, retention.keep_target)
     if retention.keep_target is not None and transfer.policy.delete_snapshots:
         table.problem("delete-snapshots", "it destroys what keep-target keeps longer than the source does: take one")
     if source is None or targets is None:
@@ -240,10 +273,17 @@ def _hooks(table: Table) -> Hooks:
     return Hooks(MappingProxyType(commands), timeout)
 
 
+def _check_classes(table: Table, keep: Keep, keep_target: Keep) -> None:
+    """What is of no class in ``keep`` is never taken; and what is, but not in ``keep_target``, goes there at once."""
+    for kind in keep_target.classes:
+        if kind not in keep.classes:
+            why = f"it counts {kind.word} snapshots, and without {kind.word} in keep the job takes none"
+            table.problem("keep-target", f"{why}: add {kind.word}=1 there, or leave it out here")
+
+
 def _check_target(table: Table, source: Location | None, target: Location, buffer: str | None) -> None:
-    here = source is not None and not (source.host or target.host)
-    if here and source is not None and child_of(source.dataset, target.dataset) is not None:
-        table.problem("target", f"{target.dataset} is part of the source {source.dataset} itself: choose another")
-    problem = check_buffer(target.dataset, buffer) if buffer else None
-    if problem:
-        table.problem("buffer", f"it cannot be that of {target.dataset}: {problem}")
+    if source is not None and source.host == target.host and (problem := overlap(source.dataset, target.dataset)):
+        table.problem("target", problem)
+    unfit = check_buffer(target.dataset, buffer) if buffer else None
+    if unfit:
+        table.problem("buffer", f"it cannot be that of {target.dataset}: {unfit}")

@@ -241,12 +241,13 @@ class _JobRun:
     async def _prune(self, target: Location | None, keep: Keep) -> None:
         now = self._naming_time()
         known = self._recall(self._around.history.bases)
-        if known is None:
+        others = self._recall(self._around.history.bases_of_others) if target is None else ()
+        if known is None or others is None:
             return  # what a target that cannot be asked now needs is not known: nothing goes
+        targets = set(map(place, self._job.targets))
         bases: dict[str, set[str]] = {}
-        for (where, dataset), name in known.items():
-            if where in map(place, self._job.targets):
-                bases.setdefault(dataset, set()).add(name)
+        for dataset, name in [*others, *((pair[1], name) for pair, name in known.items() if pair[0] in targets)]:
+            bases.setdefault(dataset, set()).add(name)
         source = self._job.source.dataset
         root = source if target is None else target.dataset
 

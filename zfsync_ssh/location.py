@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .dataset import check_name
+from .dataset import check_name, child_of
 from .errors import UsageError
 
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f'\"`$;&<>|(){}]")
@@ -43,6 +43,18 @@ class Way:
     sudo: bool = False
     job: str = ""
     """The job whose own key is used, where it has one and ``identity`` names no other."""
+
+
+def overlap(source: str, target: str) -> str:
+    """Why of two trees of one machine the one cannot be the target of the other; empty when it can.
+
+    With the source in its tree, zfsync would take the source's own datasets for copies that stand in a wrong place.
+    """
+    if child_of(source, target) is not None:
+        return f"{target} is part of the source {source} itself: choose another"
+    if child_of(target, source) is not None:
+        return f"{target} has the source {source} in its own tree: choose another"
+    return ""
 
 
 def parse_location(text: str) -> Location:

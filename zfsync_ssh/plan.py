@@ -14,7 +14,6 @@ from .dataset import (
     Host,
     Inventory,
     ancestors_of,
-    child_of,
     parent_of,
     pool_of,
 )
@@ -22,6 +21,7 @@ from .decision import REFUSED, UPTODATE, decide, state_of
 from .divergence import describe
 from .errors import UsageError, ZfsError
 from .item import Item
+from .location import overlap
 from .origins import with_origins
 from .policy import DEFAULT, Policy
 from .steps import UNWANTED, with_decision
@@ -53,6 +53,13 @@ class Plan:
         return sum(item.estimate for item in self.items)
 
 
+def check_apart(source: Inventory, target: Inventory, host: Host) -> None:
+    """`UsageError` when a dataset of the source is in the target's tree: ``host`` is another name of its machine."""
+    mine = {(dataset.name, dataset.guid) for dataset in source.datasets.values()}
+    if any((dataset.name, dataset.guid) in mine for dataset in target.datasets.values()):
+        raise UsageError(f"{host} is the machine of the source: {overlap(source.root, target.root)} target.")
+
+
 def make_plan(
     source: Inventory,
     target: Inventory,
@@ -63,12 +70,8 @@ def make_plan(
 ) -> Plan:
     """Compare the trees. ``host`` is only for messages; ``asides`` are copies set aside in this run, by child.
 
-    `ZfsError` when the target's pool is not there, `UsageError` when the target is a dataset of the source.
+    `ZfsError` when the target's pool is not there.
     """
-    itself = target.datasets.get("")
-    within = source.datasets.get(child_of(source.root, target.root) or "")
-    if itself is not None and within is not None and (itself.name, itself.guid) == (within.name, within.guid):
-        raise UsageError(f"{host.at(target.root)} is part of the source {source.root} itself: choose another target.")
     items = [_item(child, source.datasets[child], target, host, policy) for child in source]
     items = with_origins(items, source, target, asides or {}, policy)
     ancestors: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from .events import Changed, Notice, Observer
 from .item import Item
 from .keeping import Holds
 from .listing import parse_numbers
-from .plan import Plan, make_plan, snapshots_needed, with_estimates, without_empty
+from .plan import Plan, check_apart, make_plan, snapshots_needed, with_estimates, without_empty
 from .policy import Divergence, Policy
 from .preflight import lineage_questions, parse_features, with_features, with_lineage, with_room
 from .properties import for_copy, parse_listing
@@ -123,6 +123,7 @@ class Preparation:
         whole = target
         if not self._recursive and policy.on_divergence in (Divergence.SET_ASIDE, Divergence.REPLACE):
             whole = await self._target.inventory(control, True)  # what is below must not go along
+        check_apart(source, whole, host)
         aligned = Target(whole, self._target.buffer)
         changes: list[Change] = []
         now = datetime.datetime.now(datetime.UTC)

@@ -91,8 +91,7 @@ class ZfsSteps:
         try:
             code = await replication.run()
         finally:
-            await self._mark_partial([item for item in replication.broken if here.host.at(item.source.name) in begun],
-                                     str(there))  # fmt: skip
+            await self._mark_partial([item for item in replication.broken if item.source.name in begun], str(there))
         rows = []
         for item, outcome in replication.outcomes:
             failed = outcome.status is Status.FAILED
@@ -145,8 +144,9 @@ class ZfsSteps:
             if copy is not None:
                 known = {one.guid for one in dataset.snapshots} | {mark.guid for mark in dataset.bookmarks}
                 base = next((one.guid for one in reversed(copy.snapshots) if one.guid in known), 0)
-                self._common[dataset.name].add(base)
-                names += doomed(copy, rule, stays, {base})
+                if base:  # else it is the copy of another dataset of that name, which is gone
+                    self._common[dataset.name].add(base)
+                    names += doomed(copy, rule, stays, {base})
         return thinned(target.host, await client.apply(destruction(names)), self._observe)
 
     # -- the source --

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from tests.protocol.conftest import Pair, zfs_command
 from zfsync_ssh import zfssteps
 from zfsync_ssh.bookmarks import snapshot_name
 from zfsync_ssh.config import Job
+from zfsync_ssh.dataset import Snapshot
 from zfsync_ssh.endpoint import Endpoint
 from zfsync_ssh.errors import ZfsError
+from zfsync_ssh.jobsteps import Pruned
 from zfsync_ssh.location import Location
 from zfsync_ssh.source import LocalSource, Source
 from zfsync_ssh.transfer import Transfer
@@ -20,11 +23,13 @@ from zfsync_ssh.zfssteps import ZfsSteps
 TARGET = Location("there", "", "dst/tree")
 
 
-@pytest.fixture
-def steps(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> ZfsSteps:
-    """Of a job from ``src/tree`` to ``dst/tree``, whose ends are the pair's."""
+@pytest.fixture(params=["here", "far"])
+def steps(pair: Pair, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> ZfsSteps:
+    """Of a job from ``src/tree``, on this machine or another one, to ``dst/tree``. The ends are the pair's."""
 
     def source_at(*_: object, **__: object) -> Source:
+        if request.param == "far":
+            return pair.remote_source("src/tree")
         return LocalSource("src/tree", zfs_command(pair.sender))
 
     def endpoint_at(*_: object, **__: object) -> Endpoint:
@@ -75,6 +80,24 @@ async def test_a_push_that_never_began_leaves_no_bookmarks(pair: Pair, steps: Zf
     pair.receiver.snapshot("dst/tree@theirs")
     assert (await steps.push(TARGET)).exit_code == 3
     assert marked(pair, "src/tree") == []
+
+
+async def test_the_copy_of_a_dataset_that_is_gone_stays_when_another_has_its_name(pair: Pair, steps: ZfsSteps) -> None:
+    pair.sender.create("src/tree/a")
+    for name in "12":
+        for child in ("", "/a"):
+            pair.sender.snapshot(f"src/tree{child}@{name}")
+    assert (await steps.push(TARGET)).exit_code == 0
+    pair.sender.destroy("src/tree/a")
+    pair.sender.create("src/tree/a")
+    pair.sender.snapshot("src/tree/a@1")
+
+    def nothing(_: str, snapshots: Sequence[Snapshot], spared: Collection[int]) -> tuple[Snapshot, ...]:
+        return tuple(one for one in snapshots if one.guid not in spared)
+
+    assert await steps.prune(TARGET, nothing) == Pruned(1)
+    left = {child: [name for name, _ in found] for child, found in pair.receiver.guids("dst/tree").items()}
+    assert left == {"": ["2"], "/a": ["1", "2"]}
 
 
 async def test_a_snapshot_is_taken_of_the_whole_tree_or_of_none_of_it(pair: Pair, steps: ZfsSteps) -> None:

@@ -22,6 +22,7 @@ from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.policy import Divergence, Policy
 from zfsync_ssh.source import LocalSource
 from zfsync_ssh.tree import Tree
+from zfsync_ssh.zfs import GONE_PROPERTY
 
 TAG = str(tag_of("there:dst/tree", "0123456789ab"))
 TARGET = "there:dst/tree"
@@ -580,6 +581,25 @@ async def test_a_dataset_that_is_gone_goes_but_not_when_something_failed(pair: P
     assert "/b" not in pair.receiver.guids("dst/tree")
     (change,) = changes(pair)
     assert change.loss.startswith("1 snapshots")
+
+
+async def test_what_is_back_loses_its_mark_though_something_failed(pair: Pair) -> None:
+    diverged(pair)
+    assert await pair.push() == 0
+    with pair.sender.open() as state:
+        away = state["datasets"].pop("src/tree/b")
+    policy = Policy(delete_datasets=True, delete_age=86400.0)
+    assert await pair.push(policy=policy) == 0
+    with pair.receiver.open() as state:
+        assert state["datasets"]["dst/tree/b"]["properties"][GONE_PROPERTY]
+    with pair.sender.open() as state:
+        state["datasets"]["src/tree/b"] = away
+    pair.receiver.snapshot("dst/tree/a@mine")
+    pair.sender.snapshot("src/tree/a@2")
+    assert await pair.push(policy=policy) == 3
+    with pair.receiver.open() as state:
+        assert GONE_PROPERTY not in state["datasets"]["dst/tree/b"]["properties"]
+    assert [change.target for change in changes(pair)] == ["there:dst/tree/b"]
 
 
 async def test_snapshots_that_are_gone_go_and_held_ones_are_told(pair: Pair) -> None:

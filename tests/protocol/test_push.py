@@ -196,6 +196,19 @@ async def test_a_source_that_cannot_be_reached_ends_the_run_though_the_target_is
         await asyncio.wait_for(run, 60)
 
 
+@pytest.mark.parametrize("root", ["src/tree", "src/tree/sub/copy"])
+async def test_this_machine_by_another_name_is_no_target_above_or_below_the_source(pair: Pair, root: str) -> None:
+    for child in ("/sub/x", "/sub/copy/y"):
+        pair.sender.create("src/tree" + child)
+        pair.sender.snapshot(f"src/tree{child}@1")
+    pair.receiver = pair.sender
+    before = pair.sender.guids("src")
+    with pytest.raises(UsageError, match="there is the machine of the source: src"):
+        await pair.push("src/tree/sub", root)
+    assert pair.sender.guids("src") == before
+    assert {command[0] for command in pair.sender.commands()} == {"list"}
+
+
 async def test_a_selection_of_nothing_is_refused(pair: Pair) -> None:
     tree(pair)
     with pytest.raises(UsageError, match="Nothing of src/tree is selected"):

@@ -128,6 +128,8 @@ ALONE = "it names a snapshot or bookmark; give the dataset alone."
             ("pull", "a:tank", "b:pool"),
             "'b:pool' names a host: pull is to this machine, push goes between any two.",
         ),
+        (("push", "tank/a", "tank/a/b"), "tank/a/b is part of the source tank/a itself: choose another target."),
+        (("restore", "x:tank/a", "x:tank"), "tank has the source tank/a in its own tree: choose another target."),
         (("cleanbuffer", "backup:1"), "'1' is not a dataset: a pool's name begins with a letter."),
         (
             ("prune", "pool", "--keep", "daily"),

@@ -129,6 +129,11 @@ def test_values_cannot_be_changed() -> None:
             'delete-snapshots = true\nkeep-target = "daily=3"',
             "job.web.delete-snapshots: it destroys what keep-target keeps longer than the source does: take one.",
         ),
+        (
+            'keep-target = "hourly=9,daily=365,weekly=0,secondly=1"\nkeep = "hourly=48,daily=0"',
+            "job.web.keep-target: it counts daily snapshots, and without daily in keep the job takes none: add daily=1 "
+            "there, or leave it out here.",
+        ),
         ('keep_target = "daily=3"', "job.web.keep_target: it is not known here: did you mean keep-target."),
         ('identity = "id"', "job.web.identity: it has to begin with / or ~/, for cron starts"),
         ('identity = ""', 'job.web.identity: it has to be a text, as in "text".'),
@@ -175,6 +180,8 @@ def test_a_wrong_value_is_told_with_line_and_key(line: str, problem: str) -> Non
         ('[job.w]\nsource = "h:"\ntarget = []\n', ["2: job.w.source: 'h:' names no", "3: job.w.target: it names no"]),
         ('[job.w]\nsource = "a"\ntarget = ["b", "b"]\n', ["3: job.w.target: it names a target twice."]),
         ('[job.w]\nsource = "a/b"\ntarget = ["x:a/b/c", "a/b/c"]\n', ["3: job.w.target: a/b/c is part of the source"]),
+        ('[job.w]\nsource = "a/b"\ntarget = ["x:a", "a"]\n', ["3: job.w.target: a has the source a/b in its own tree"]),
+        ('[job.w]\nsource = "x:a/b"\ntarget = ["x:a", "a"]\n', ["3: job.w.target: a has the source a/b in its own"]),
     ],
 )  # fmt: skip
 def test_a_job_that_is_not_whole_is_told(text: str, found: list[str]) -> None:
@@ -182,6 +189,65 @@ def test_a_job_that_is_not_whole_is_told(text: str, found: list[str]) -> None:
     assert len(told) == len(found), told
     for one, beginning in zip(told, found, strict=True):
         assert one.startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "shared"),
+    [
+        ("", "", True),
+        ('exclude = ["data*"]', "", False),
+        ('exclude = ["cache"]', 'exclude = ["tmp"]', True),
+        ("no-recursive = true", "", False),
+        ("", "no-recursive = true", True),
+        ('include = ["web"]', "", False),
+        ('include = ["web", "data/home"]', "", True),
+        ('include = ["web", "data/home"]', 'exclude = ["home"]', False),
+        ('exclude = ["data/home"]', 'include = ["home"]', False),
+        ("", 'include = ["h*"]', True),
+        ('include = ["re:.*"]', 'exclude = ["tmp"]', True),
+        ("#keep", "", False),
+        ("", "#keep", False),
+    ],
+)
+def test_two_jobs_that_would_prune_each_other_are_told(outer: str, inner: str, shared: bool) -> None:
+    def table(name: str, source: str, more: str) -> str:
+        keep = "" if more == "#keep" else 'keep = "daily=3"'
+        return f'[job.{name}]\ntarget = "x:pool"\nsource = "{source}"\n{keep}\n{more}\n'
+
+    text = table("b", "tank/data", inner) + table("a", "tank", outer)  # in any order
+    problem = "3: job.b.source: job a has tank/data too, and each would prune the snapshots of the other: add 'data' to"
+    assert [one[: len(problem)] for one in (problems(text) if shared else [])] == [problem] * shared
+    if not shared:
+        assert set(read(text).jobs) == {"a", "b"}
+
+
+def test_jobs_of_other_hosts_and_trees_share_nothing() -> None:
+    sources = {"a": "tank", "b": "h:tank/data", "c": "tank2", "d": "root@i:tank"}
+    keys = 'target = "x:p"\nkeep = "daily=3"'
+    tables = (f'[job.{name}]\nsource = "{source}"\n{keys}\n' for name, source in sources.items())
+    assert list(read("".join(tables)).jobs) == list(sources)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("", "", True),
+        ("", "no-recursive = true", True),
+        ('exclude = ["db"]', 'include = ["db"]', False),
+        ('exclude = ["db"]', 'include = ["db", "web"]', True),
+        ('include = ["a"]', 'include = ["b"]', False),
+        ('include = ["a"]', 'include = ["a/b"]', True),
+    ],
+)
+def test_two_jobs_with_the_same_source_have_to_share_it_out(one: str, other: str, shared: bool) -> None:
+    line = 'source = "h:tank"\ntarget = "pool/copy"\nkeep = "daily=3"'
+    text = f"[job.a]\n{line}\n{one}\n[job.b]\n{line}\n{other}\n"
+    if not shared:
+        assert len(read(text).jobs) == 2
+        return
+    (found,) = problems(text)
+    why = "job a has h:tank too, and each would prune the snapshots of the other"
+    assert found.endswith(f": {why}: leave keep out of one, or exclude there what the other takes.")
 
 
 def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() -> None:

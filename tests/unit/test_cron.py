@@ -399,6 +399,18 @@ async def test_the_base_of_a_target_that_cannot_be_reached_stays(fakes: Fakes, a
     assert there[4] in fakes.rules["source"]("tank/web/x", there, set())
 
 
+async def test_at_the_source_the_bases_of_other_jobs_stay_as_well(fakes: Fakes, around: Surroundings) -> None:
+    names = [f"20210127-06{minute}_M" for minute in range(10, 20)]
+    there = [Snapshot(name, number + 1, number + 1) for number, name in enumerate(names)]
+    fakes.pushed["usb/x"] = Pushed(0, (Brought("tank/web/x", False, 0, names[3], names[3]),))
+    other = Job("other", parse_location("tank/web/x"), (parse_location("usb/x"),))
+    await run_job(other, fakes, around)
+    await run_job(JOB, fakes, around)
+    stay = [snapshot.name for snapshot in there if snapshot not in fakes.rules["source"]("tank/web/x", there, set())]
+    assert stay == [names[3], names[8], names[9]]
+    assert there[3] in fakes.rules["pool/web"]("pool/web/x", there, set())
+
+
 async def test_each_side_is_pruned_by_its_own_counts(fakes: Fakes, around: Surroundings) -> None:
     await run_job(JOB, fakes, around)
     there = [

@@ -80,6 +80,8 @@ def test_what_a_target_had_is_remembered_however_often_it_failed_since(
     for number in range(5):
         history.add(run(number), [DatasetRun("web", "backup:p", "tank/a", number, True)])
     assert history.bases("web") == {("backup:p", "tank/a"): "s1", ("usb/p", "tank/a"): "s0"}
+    assert sorted(history.bases_of_others("other")) == [("tank/a", "s0"), ("tank/a", "s1")]
+    assert history.bases_of_others("web") == ()
     history.forget("web")
     assert history.bases("web") == {}
 

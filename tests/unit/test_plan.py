@@ -19,7 +19,15 @@ from zfsync_ssh.dispatch import Dispatch
 from zfsync_ssh.divergence import newest_base
 from zfsync_ssh.errors import RemoteProtocolError, UsageError, ZfsError
 from zfsync_ssh.item import Item
-from zfsync_ssh.plan import Plan, in_place_without_room, make_plan, place_for, snapshots_needed, with_estimates
+from zfsync_ssh.plan import (
+    Plan,
+    check_apart,
+    in_place_without_room,
+    make_plan,
+    place_for,
+    snapshots_needed,
+    with_estimates,
+)
 from zfsync_ssh.policy import DEFAULT
 from zfsync_ssh.steps import replan
 
@@ -303,11 +311,19 @@ def test_a_pool_that_is_missing_ends_the_run() -> None:
     assert caught.value.code == "missing"
 
 
-def test_nothing_is_sent_into_the_source_itself() -> None:
-    source = tree("src/tree", root="@a,1", a="@a,2")
+def test_a_source_and_a_target_that_have_a_dataset_in_common_are_refused() -> None:
+    source, there = tree("src/tree", root="@a,1", a="@a,2"), Host("there")
     for name in ("src/tree", "src/tree/a"):
-        with pytest.raises(UsageError, match=f"there:{name} is part of the source src/tree itself: choose another"):
-            planned(source, tree(name, root="@a,1"))
+        with pytest.raises(UsageError, match=f"machine of the source: {name} is part of the source src/tree itself: "):
+            check_apart(source, tree(name, root="@a,1"), there)
+    with pytest.raises(UsageError, match="there is the machine of the source: src has the source src/tree in its own"):
+        check_apart(source, tree("src", root="@a,1", tree="@a,2"), there)
+
+
+def test_another_machine_may_have_datasets_of_the_same_names() -> None:
+    source, target = tree("src/tree", root="@a,1"), tree("src", root="@a,1", tree="@a,1")
+    target.datasets["/tree"] = target.datasets["/tree"]._replace(guid=1)
+    check_apart(source, target, Host("there"))
 
 
 @pytest.mark.parametrize(

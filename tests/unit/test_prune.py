@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +48,15 @@ def test_what_has_just_come_is_newer_than_all_that_was_listed() -> None:
 def test_a_dataset_that_is_new_or_did_not_arrive_is_not_looked_at() -> None:
     source, target = tree("src", a="@e,5", b="@f,6"), tree("dst", b="@a,1 @f,6")
     assert surplus_snapshots(source, target, {"/a": 5}) == []
+
+
+def test_what_a_promotion_has_given_to_another_dataset_stays_until_that_ones_copy_has_it() -> None:
+    source, target = tree("src", a="@d,4", b="@a,1 @b,2 @e,5"), tree("dst", a="@a,1 @b,2 @c,3 @d,4")
+    assert surplus_snapshots(source, target, {"/a": 4}) == ["dst/a@c"]
+    target.datasets["/b"] = dataset("@b,2 @e,5", "dst/b")  # as one that was sent with --latest has it
+    assert surplus_snapshots(source, target, {"/a": 4, "/b": 5}) == ["dst/a@b", "dst/a@c"]
+    target.datasets["/b"] = dataset("@a,1 @b,2 @e,5", "dst/b")
+    assert surplus_snapshots(source, target, {"/a": 4, "/b": 5}) == ["dst/a@a", "dst/a@b", "dst/a@c"]
 
 
 def test_what_waited_in_the_buffer_is_named_by_its_own_place() -> None:
@@ -133,9 +143,30 @@ def test_a_mark_has_to_be_as_old_as_the_age() -> None:
         assert found(tree("src", root="@1,1"), target, age=DAY) == expected
 
 
-def test_a_mark_that_cannot_be_read_is_none() -> None:
-    target = changed(tree("dst", root="@1,1", a="@1,2"), "/a", gone="yesterday")
+@pytest.mark.parametrize("stamp", ["yesterday", "1970-01-01T00:02:00Z"])
+def test_a_mark_that_cannot_be_right_is_none(stamp: str) -> None:
+    target = changed(tree("dst", root="@1,1", a="@1,2"), "/a", gone=stamp)
     assert found(tree("src", root="@1,1"), target, age=DAY) == {"/a": "mark"}
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+@pytest.mark.parametrize(
+    ("at", "stamp"), [(120, "2026-11-24"), (0, "2026-11-24"), (int(NOW.timestamp()) + 86400, "2026-11-25")]
+)
+def test_a_mark_is_made_by_the_clock_that_is_ahead(end: str, at: int, stamp: str) -> None:
+    ends = {"source": tree("src", root="@1,1"), "target": tree("dst", root="@1,1", a="@1,2")}
+    ends[end].at = at
+    (mark,) = asked(ends["source"], ends["target"], DAY)
+    assert mark.operations == (Operation("mark", "dst/a", (f"{stamp}T00:00:00Z",)),)
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+@pytest.mark.parametrize(("at", "goes"), [(120, False), (-1, True), (int(NOW.timestamp()), True), (10**30, True)])
+def test_a_mark_is_judged_by_the_clock_that_is_behind(end: str, at: int, goes: bool) -> None:
+    ends = {"source": tree("src", root="@1,1"), "target": tree("dst", root="@1,1", a="@1,2")}
+    changed(ends["target"], "/a", gone="2026-11-23T00:00:00Z")
+    ends[end].at = at
+    assert found(ends["source"], ends["target"], age=DAY) == ({"/a": "destroy"} if goes else {})
 
 
 def test_one_that_is_back_loses_its_mark_where_it_was_set() -> None:

@@ -6,9 +6,8 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..dataset import child_of
 from ..errors import UsageError
-from ..location import Location, parse_location
+from ..location import Location, overlap, parse_location
 from .options import (
     add_attended,
     add_choosing,
@@ -132,8 +131,8 @@ def _replicate(arguments: argparse.Namespace, source: Location, target: Location
 
     options, way = options_of(arguments, transfer), way_of(arguments)
     there = endpoint_at(way, target, buffer_of(target.dataset, transfer.buffer))
-    if not (source.host or target.host) and child_of(source.dataset, target.dataset) is not None:
-        raise UsageError(f"{target.dataset} is part of the source {source.dataset} itself: choose another target.")
+    if source.host == target.host and (problem := overlap(source.dataset, target.dataset)):
+        raise UsageError(f"{problem} target.")
     here = source_at(way, source, limited=options.rate_limit > 0)
     if transfer.policy.may_recall and not arguments.list_all:
         options = replace(options, remembered=(_remembered(source), _remembered(target)))
