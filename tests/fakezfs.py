@@ -262,8 +262,8 @@ def do_send(path: str, arguments: list[str]) -> None:
     with state_file.open() as state:
         datasets = state["datasets"]
         hangs = state.get("hang", {}).get("send")
-    offset = 0
-    if "t" in flags:
+    offset, resuming = 0, "t" in flags
+    if resuming:
         token = read_token(flags["t"])
         name, to = str(token["toname"]).split("@")
         base, offset = token.get("fromguid", 0), token.get("bytes", 0)
@@ -299,7 +299,7 @@ def do_send(path: str, arguments: list[str]) -> None:
                 "offset": offset, "length": written - offset}  # fmt: skip
         line = marshal.dumps(head, 2)
         if records:
-            out.write(begin_record(datasets[name]["kind"], guid, base, resuming=bool(offset)))
+            out.write(begin_record(datasets[name]["kind"], guid, base, resuming=resuming))
         out.write(MAGIC + b"%08d" % len(line) + line)
         out.write(content(guid, written)[offset:hangs])
         if hangs is not None:

@@ -19,7 +19,7 @@ from tests.protocol.test_agent import SNAPSHOTS, fake_stream
 from zfsync_ssh.bootstrap import Greeting
 from zfsync_ssh.bounds import Confinement
 from zfsync_ssh.dataset import Snapshot
-from zfsync_ssh.decision import REFUSED, TargetState
+from zfsync_ssh.decision import REFUSED, RESUME, TargetState
 from zfsync_ssh.floor import parse_floor
 from zfsync_ssh.messages import (
     PROTOCOL,
@@ -470,6 +470,30 @@ def test_a_stream_is_what_it_was_announced_to_be(serve: Serve, says: str, stream
     assert says in result.message
     assert changing(hostile.receiver) == []
     assert "refused a stream into" in hostile.log[-1]
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "says"),
+    [
+        (77, begin_record("filesystem", 11, 0), "goes on with no receive"),  # nothing would keep it from being mounted
+        (77, begin_record("filesystem", 11, 77), "goes on with no receive"),
+        (77, begin_record("filesystem", 11, 0, resuming=True), "begins from another snapshot"),
+        (0, begin_record("filesystem", 11, 77, resuming=True), "begins from another snapshot"),
+    ],
+)
+def test_a_token_excuses_a_stream_from_nothing(serve: Serve, base: int, head: bytes, says: str) -> None:
+    hostile = serve()
+    hostile.begin()
+    token = make_token({"toname": "src/tree@1", "toguid": 11, "bytes": 5, **({"fromguid": base} if base else {})})
+    answer = hostile.ask(sync(known=TargetState(True, False, base, token)))
+    assert isinstance(answer, Answer)
+    assert answer.decision.kind == RESUME
+    stream = head + fake_stream(SNAPSHOTS[0])
+    hostile.say(Stream("/n", base, 11, token), Data(stream), End(len(stream)))
+    result = hostile.hear()
+    assert isinstance(result, Result)
+    assert says in result.message
+    assert changing(hostile.receiver) == []
 
 
 def test_a_stream_of_one_snapshot_is_received(serve: Serve) -> None:
