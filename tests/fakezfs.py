@@ -234,7 +234,8 @@ def do_list(path: str, arguments: list[str]) -> None:
         for name in sorted(below, key=lambda name: name.split("/")):
             dataset = datasets[name]
             if dataset["kind"] in kinds:
-                row(columns, name, dataset["kind"], ["", dataset["guid"], 0, 0], dataset)
+                values = {key: value for key, (value, _) in properties_of(datasets, name).items()}
+                row(columns, name, dataset["kind"], ["", dataset["guid"], 0, 0], {**dataset, "properties": values})
             for kind, mark in (("snapshot", "@"), ("bookmark", "#")):
                 if kind in kinds and flags.get("d") != "0":
                     for entry in dataset[kind + "s"]:
@@ -242,6 +243,21 @@ def do_list(path: str, arguments: list[str]) -> None:
                         extra = {"userrefs": len(holds.get(full, [])), "creation": created.get(full, entry[2])}
                         row(columns, full, kind, entry, extra)
     sys.exit(status)
+
+
+INHERITED = ("zfsync:placeholder", "readonly")
+"""Of all that is inherited, what tests need."""
+
+
+def properties_of(datasets: dict[str, Any], name: str) -> dict[str, tuple[str, str]]:
+    """The properties of a dataset, each with its source."""
+    parts = name.split("/")
+    found = {}
+    for above in ("/".join(parts[:count]) for count in range(1, len(parts))):
+        for key, value in datasets[above]["properties"].items():
+            if key in INHERITED:
+                found[key] = (value, f"inherited from {above}")
+    return {**found, **{key: (value, "local") for key, value in datasets[name]["properties"].items()}}
 
 
 def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dict[str, Any]) -> None:
@@ -591,12 +607,18 @@ def do_set(path: str, arguments: list[str]) -> None:
 
 
 def do_get(path: str, arguments: list[str]) -> None:
-    """Of `zfs get` what asks for all own properties; of `zpool get`, nothing."""
-    flags, _, (_, *names) = options(arguments, "ost")
+    """Of `zfs get` what asks for all own properties, or for some and their sources; of `zpool get`, nothing."""
+    flags, _, (keys, *names) = options(arguments, "ost")
     with State(path).open() as state:
-        for name in names if flags["o"] == "name,property,value" else ():
-            for key, value in state["datasets"][name]["properties"].items():
+        datasets = state["datasets"]
+    if flags["o"] == "name,property,value":
+        for name in names:
+            for key, value in datasets[name]["properties"].items():
                 print(f"{name}\t{key}\t{value}")
+    elif flags["o"] == "property,value,source":
+        there = properties_of(datasets, names[0])
+        for key in keys.split(","):
+            print("\t".join((key, *there.get(key, ("no" if key == "mounted" else "-", "-")))))
 
 
 def do_promote(path: str, arguments: list[str]) -> None:
