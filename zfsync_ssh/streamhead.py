@@ -24,6 +24,8 @@ def check_arriving(stream: Arriving, bounds: Confinement, _: Tree | None) -> Non
     head = read_head(stream.head)
     if head.type != _TYPES.get(stream.kind):
         raise Refused(f"its stream is not that of a {stream.kind}")
+    if not head.to:  # as of a package; what has no GUID could never be told from another
+        raise Refused("its stream is of no snapshot")
     if head.to != stream.to:
         raise Refused("its stream is of another snapshot than was announced")
     if head.resuming and not stream.token:

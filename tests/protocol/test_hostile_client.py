@@ -472,6 +472,18 @@ def test_a_stream_is_what_it_was_announced_to_be(serve: Serve, says: str, stream
     assert "refused a stream into" in hostile.log[-1]
 
 
+def test_a_stream_is_of_a_snapshot(serve: Serve) -> None:
+    hostile = serve()
+    hostile.begin()
+    hostile.ask(sync())
+    stream = begin_record("filesystem", 0, 0) + fake_stream(SNAPSHOTS[0])
+    hostile.say(Stream("/n", 0, 0), Data(stream), End(len(stream)))
+    result = hostile.hear()
+    assert isinstance(result, Result)
+    assert "of no snapshot" in result.message
+    assert changing(hostile.receiver) == []
+
+
 @pytest.mark.parametrize(
     ("base", "head", "says"),
     [
