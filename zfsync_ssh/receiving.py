@@ -194,12 +194,14 @@ class Receiving:
             work.length += item
 
     def _first(self, count: int) -> List[Message]:
-        """The messages of the stream up to its first ``count`` bytes, or its end."""
+        """The messages of the stream up to its first ``count`` bytes, or its end; without empty ones, of any number."""
         first: List[Message] = []
         while count > 0:
-            first.append(self._conversation.next())
-            item = first[-1]
-            count = count - len(item.payload) if isinstance(item, Data) else 0
+            item = self._conversation.next()
+            size = len(item.payload) if isinstance(item, Data) else count
+            if size:
+                first.append(item)
+            count -= size
         return first
 
     def _arriving(self, step: _Step, message: Stream, first: List[Message]) -> Arriving:

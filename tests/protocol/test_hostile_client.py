@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import threading
 import time
@@ -39,6 +40,8 @@ from zfsync_ssh.messages import (
     More,
     Operation,
     Output,
+    Ping,
+    Pong,
     Query,
     Result,
     Results,
@@ -506,6 +509,25 @@ def test_a_token_excuses_a_stream_from_nothing(serve: Serve, base: int, head: by
     assert isinstance(result, Result)
     assert says in result.message
     assert changing(hostile.receiver) == []
+
+
+def kept() -> int:
+    """How many pieces of streams are in memory: of this process, where the receiver is a thread."""
+    return sum(isinstance(one, Data) for one in gc.get_objects())
+
+
+def test_a_stream_that_does_not_begin_takes_up_nothing(serve: Serve) -> None:
+    hostile = serve()
+    hostile.begin()
+    hostile.ask(sync())
+    empty = Data(b"")
+    before = kept()
+    hostile.say(Stream("/n", 0, 11), *[empty] * 1000, Ping(1))
+    assert hostile.hear() == Pong(1)
+    assert kept() < before + 10
+    stream = begin_record("filesystem", 11, 0) + fake_stream(SNAPSHOTS[0])
+    hostile.say(Data(stream), End(len(stream)))
+    assert hostile.hear() == Result(True, name=f"{ROOT}/n", length=len(stream))
 
 
 def test_a_stream_of_one_snapshot_is_received(serve: Serve) -> None:
