@@ -205,6 +205,8 @@ def do_list(path: str, arguments: list[str]) -> None:
     status = 0
     with State(path).open() as state:
         datasets, holds, created = state["datasets"], state.get("holds", {}), state.get("creation", {})
+        if f"list -t {flags.get('t')}" in state.get("refuse", ()):
+            fail("cannot iterate filesystems: I/O error")
         unknown = {*state.get("unknown", ()), *(() if state.get("changes", True) else ("snapshots_changed",))}
     for column in columns:
         if column in unknown:

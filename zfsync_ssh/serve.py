@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from . import zfs
+from . import complaint, zfs
 from .bounds import Confinement, Refused, told
 from .claims import Claims
 from .confinement import Asked, describe, refusal
@@ -102,7 +102,10 @@ class Guard:
                 zfs.list_datasets((dataset,), False),
                 zfs.list_snapshots((dataset,), False, creation=True),
             ):
-                for line in tree.zfs(arguments).stdout.splitlines():
+                done = tree.zfs(arguments)
+                if done.status:  # what is not seen would not be kept
+                    return f"the snapshots of {dataset} cannot be listed: {complaint.reason(done.stderr)}"
+                for line in done.stdout.splitlines():
                     parser.feed(line)
             found = parser.finish().datasets.get("")
             return below_floor(asked.verb, asked.name, found.snapshots if found else None, floor, time.time())

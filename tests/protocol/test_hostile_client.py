@@ -720,6 +720,25 @@ def test_the_newest_snapshots_stay(serve: Serve) -> None:
     assert any("keep-at-least" in line for line in hostile.log)
 
 
+def test_what_cannot_be_listed_stays(serve: Serve) -> None:
+    hostile = serve(keep_at_least=2)
+    hostile.begin()
+    with hostile.receiver.open() as state:
+        state["refuse"] = ["list -t snapshot,bookmark"]
+    before = hostile.receiver.guids(ROOT)
+    x, newest = f"{ROOT}/x", str(hostile.receiver.guids(ROOT)["/x"][-1][1])
+    for operation in (
+        Operation("destroy-snapshot", f"{x}@4"),
+        Operation("rollback", f"{x}@1", (newest,)),
+        Operation("hollow", x, (newest,)),
+        Operation("destroy", x, (newest,)),
+    ):
+        answer = hostile.ask(Apply((operation,)))
+        assert isinstance(answer, Results)
+        assert "cannot be listed: cannot iterate filesystems: I/O error" in answer.results[0].message
+    assert hostile.receiver.guids(ROOT) == before
+
+
 def test_young_snapshots_stay_and_old_ones_may_go(serve: Serve) -> None:
     hostile = serve(keep_at_least="30d")
     x, now = f"{ROOT}/x", int(time.time())
