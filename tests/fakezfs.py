@@ -8,7 +8,8 @@ Tests run it thousands of times: it imports only what starts at once.
 Environment: ``FAKEZFS_SLOW`` seconds to wait for each 64 KiB received; ``FAKEZFS_FULL`` bytes after which the pool is
 full; ``FAKEZFS_RECORDS``: streams begin with a record as those of OpenZFS do.
 
-``State.hang`` lets every send or receive stand still at some byte, until it is told otherwise or its parent has ended.
+``State.hang`` lets every send or receive stand still at some byte, and every destroy, until it is told otherwise or its
+parent has ended.
 """
 
 from __future__ import annotations
@@ -114,7 +115,10 @@ class State:
             state.setdefault("creation", {}).update(times)
 
     def hang(self, **after: int) -> None:
-        """From now on, every ``send`` or ``receive`` stands still after so many bytes of a snapshot, or none does."""
+        """From now on, every ``send`` or ``receive`` stands still after so many bytes of a snapshot, or none does.
+
+        Likewise every ``destroy``, before it does anything.
+        """
         with self.open() as state:
             state["hang"] = after
 
@@ -649,6 +653,10 @@ def do_rollback(path: str, arguments: list[str]) -> None:
 
 def do_destroy(path: str, arguments: list[str]) -> None:
     name = arguments[-1]
+    with State(path).open() as state:
+        hangs = "destroy" in state.get("hang", {})
+    if hangs:
+        stand_still(State(path))
     if "@" in name or "#" in name:
         destroy_marks(path, name)
         return

@@ -1,9 +1,10 @@
 """Sessions of a confined receiver keep out of each other's way: nothing is moved away while something is added to it.
 
 Between the look whether a dataset is there and the moment when `zfs receive` opens it, another session of the same key
-could move it away, and `zfs receive` would look for the base of the stream elsewhere in the pool. So a session shares a
-claim on a dataset, and on all above it, while it receives into it; and claims alone what it moves or destroys. Ordinary
-runs never meet here: the target's lock is around the whole of each.
+could move it away, and `zfs receive` would look for the base of the stream elsewhere in the pool. Between the look
+which snapshots have to stay and the destruction of others, it could give the name to another dataset. So a session
+shares a claim on a dataset, and on all above it, while it receives into it or destroys some of its snapshots; and
+claims alone what it moves or destroys. Ordinary runs never meet here: the target's lock is around the whole of each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from .lock import VARIABLE, Lock
 
 _DIRECTORIES = ("/run", "/var/run", "/run/lock", "/var/run/lock", "/tmp")  # noqa: S108 - never through a link
 """Those that only root writes to come first: nobody else can hold locks there."""
+
+_ALL_SNAPSHOTS = "@"
+"""Claimed by who promotes, as a name: it moves snapshots from one dataset to another."""
 
 
 class Claims:
@@ -33,8 +37,18 @@ class Claims:
             self._claim("/".join(parts[:count]), fcntl.LOCK_SH, f"another session moves {name} now")
 
     def take(self, name: str) -> None:
-        """Claim ``name`` alone, and so all below it; `Refused` when another session receives into one of them now."""
-        self._claim(name, fcntl.LOCK_EX, f"another session receives into {name}, or below it, now")
+        """Claim ``name`` alone, and so all below it; `Refused` when another session is at work in one of them now."""
+        self._claim(name, fcntl.LOCK_EX, f"another session is at work in {name}, or below it, now")
+
+    def take_snapshots(self, name: str) -> None:
+        """Share ``name``, and claim its snapshots alone; `Refused` when another session does, or promotes something."""
+        self.share(name)
+        self._claim(_ALL_SNAPSHOTS, fcntl.LOCK_SH, "another session promotes a clone now")
+        self._claim(name + "@", fcntl.LOCK_EX, f"another session is at work on the snapshots of {name} now")
+
+    def take_all_snapshots(self) -> None:
+        """Claim that snapshots move from dataset to dataset; `Refused` when another session needs some to stay now."""
+        self._claim(_ALL_SNAPSHOTS, fcntl.LOCK_EX, "another session is at work on snapshots now")
 
     def drop(self) -> None:
         """Give all claims back."""

@@ -75,8 +75,14 @@ class Guard:
         """Keep what is looked at next from being moved by another session, or from being received into."""
         if isinstance(asked, Arriving) and needs_dataset(asked):
             self._claims.share(asked.name)
-        elif isinstance(asked, Operation) and asked.verb in MOVING_VERBS:
-            self._claims.take(asked.name)
+        elif isinstance(asked, Operation):
+            dataset = asked.name.partition("@")[0]
+            if asked.verb in DESTROYING_VERBS:
+                self._claims.take_snapshots(dataset)
+            if asked.verb in MOVING_VERBS:
+                self._claims.take(dataset)
+            if asked.verb == "promote":
+                self._claims.take_all_snapshots()
         elif isinstance(asked, CleanBuffer):
             self._claims.take(tree.buffer)
 

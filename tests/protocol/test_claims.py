@@ -8,6 +8,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_what_is_received_into_is_not_moved_away_nor_what_it_is_in(receiver: Sta
             ("destroy", X, (newest,)),
             ("drop", X, ()),
         ):
-            assert "another session receives into" in said(second, verb, name, *arguments), verb
+            assert "another session is at work in" in said(second, verb, name, *arguments), verb
         assert said(second, "rename", f"{ROOT}/y", f"{ROOT}/z", "filesystem") == ""  # that one nobody uses
         first.say(Data(rest), End(400 + len(rest)))
         result = first.hear()
@@ -100,7 +101,44 @@ def test_the_buffer_is_not_emptied_while_something_in_it_is_received_into(receiv
         rest = begin_to_receive(first, receiver, f"{ROOT}.zfsyncbuffer/w")
         answer = second.ask(CleanBuffer())
         assert isinstance(answer, Results)
-        assert "another session receives into" in answer.results[0].message
+        assert "another session is at work in" in answer.results[0].message
+        first.say(Data(rest), End(400 + len(rest)))
+        assert isinstance(first.hear(), Result)
+
+
+def until(receiver: State, verb: str) -> None:
+    """Wait for zfs to be called."""
+    while not any(command[0] == verb for command in receiver.commands()):
+        time.sleep(0.01)
+
+
+def test_what_is_destroyed_is_what_was_looked_at(receiver: State, tmp_path: Path) -> None:
+    """What was allowed of one dataset would else hit another that has its name by then."""
+    newest = str(receiver.guids(X)[""][-1][1])
+    receiver.hang(destroy=0)
+    with session(receiver, tmp_path) as first, session(receiver, tmp_path) as second:
+        first.say(Apply((Operation("destroy-snapshot", f"{X}@1"),)))
+        until(receiver, "destroy")
+        for verb, name, arguments in (
+            ("rename", X, (f"{ROOT}/z", "filesystem")),
+            ("rename", f"{ROOT}/a", (f"{ROOT}/z", "filesystem")),
+            ("destroy", X, (newest,)),
+            ("hollow", X, (newest,)),
+            ("rollback", f"{X}@1", (newest,)),
+            ("destroy-snapshot", f"{X}@1", ()),
+            ("promote", f"{ROOT}/y", ()),
+        ):
+            assert "another session is at work" in said(second, verb, name, *arguments), verb
+        receiver.hang()
+        assert isinstance(first.hear(), Results)
+        assert said(second, "rename", X, f"{ROOT}/a/moved", "filesystem") == ""
+
+
+def test_nothing_is_rolled_back_while_it_is_received_into(receiver: State, tmp_path: Path) -> None:
+    newest = str(receiver.guids(X)[""][-1][1])
+    with session(receiver, tmp_path) as first, session(receiver, tmp_path) as second:
+        rest = begin_to_receive(first, receiver, X)
+        assert "another session is at work in" in said(second, "rollback", f"{X}@1", newest)
         first.say(Data(rest), End(400 + len(rest)))
         assert isinstance(first.hear(), Result)
 
