@@ -1,10 +1,13 @@
-"""Sessions of a confined receiver keep out of each other's way: nothing is moved away while something is added to it.
+"""Sessions of a confined receiver keep out of each other's way: what one has looked at, no other changes meanwhile.
 
 Between the look whether a dataset is there and the moment when `zfs receive` opens it, another session of the same key
-could move it away, and `zfs receive` would look for the base of the stream elsewhere in the pool. Between the look
-which snapshots have to stay and the destruction of others, it could give the name to another dataset. So a session
-shares a claim on a dataset, and on all above it, while it receives into it or destroys some of its snapshots; and
-claims alone what it moves or destroys. Ordinary runs never meet here: the target's lock is around the whole of each.
+could move it away, and `zfs receive` would look for the base of the stream elsewhere in the pool; as `zfs send` does
+for a snapshot that a token names, and that has gone. Between the look which snapshots stay and the destruction of
+others, another dataset could be given the name.
+
+So a session shares a claim on a dataset, and on all above it, while it receives into it, resumes a stream of it or
+destroys some of its snapshots; and claims alone what it moves or destroys. Ordinary runs never meet here: the target's
+lock is around the whole of each.
 """
 
 from __future__ import annotations
@@ -39,6 +42,12 @@ class Claims:
     def take(self, name: str) -> None:
         """Claim ``name`` alone, and so all below it; `Refused` when another session is at work in one of them now."""
         self._claim(name, fcntl.LOCK_EX, f"another session is at work in {name}, or below it, now")
+
+    def keep_snapshots(self, name: str) -> None:
+        """Share ``name`` and its snapshots; `Refused` when another session destroys some, or promotes something."""
+        self.share(name)
+        self._claim(_ALL_SNAPSHOTS, fcntl.LOCK_SH, "another session promotes a clone now")
+        self._claim(name + "@", fcntl.LOCK_SH, f"another session destroys snapshots of {name} now")
 
     def take_snapshots(self, name: str) -> None:
         """Share ``name``, and claim its snapshots alone; `Refused` when another session does, or promotes something."""

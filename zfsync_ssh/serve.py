@@ -83,6 +83,8 @@ class Guard:
                 self._claims.take(dataset)
             if asked.verb == "promote":
                 self._claims.take_all_snapshots()
+        elif isinstance(asked, Send) and asked.token:
+            self._claims.keep_snapshots(resumed_snapshot(asked.token, self._bounds)[0].partition("@")[0])
         elif isinstance(asked, CleanBuffer):
             self._claims.take(tree.buffer)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakezfs import State, begin_record
+from tests.fakezfs import State, begin_record, make_token
 from tests.protocol.conftest import zfs_command
 from tests.protocol.test_agent import fake_stream
 from tests.protocol.test_hostile_client import ROOT, START, Conversation, Hostile
@@ -22,7 +22,20 @@ from zfsync_ssh.bounds import Confinement
 from zfsync_ssh.claims import Claims
 from zfsync_ssh.dataset import Snapshot
 from zfsync_ssh.decision import TargetState
-from zfsync_ssh.messages import Answer, Apply, CleanBuffer, Data, End, Operation, Result, Results, Stream, Sync
+from zfsync_ssh.messages import (
+    Answer,
+    Apply,
+    CleanBuffer,
+    Data,
+    End,
+    Operation,
+    Output,
+    Result,
+    Results,
+    Send,
+    Stream,
+    Sync,
+)
 
 X = f"{ROOT}/a/x"
 REPOSITORY = Path(__file__).parents[2]
@@ -132,6 +145,30 @@ def test_what_is_destroyed_is_what_was_looked_at(receiver: State, tmp_path: Path
         receiver.hang()
         assert isinstance(first.hear(), Results)
         assert said(second, "rename", X, f"{ROOT}/a/moved", "filesystem") == ""
+
+
+def test_what_a_token_names_stays_while_it_is_sent(receiver: State, tmp_path: Path) -> None:
+    """When it had gone, `zfs send -t` would look for its GUID in the whole pool."""
+    guid = receiver.guids(X)[""][-1][1]
+    token = make_token({"toname": f"{X}@1", "toguid": guid, "bytes": 5})
+    receiver.hang(send=10)
+    with session(receiver, tmp_path) as first, session(receiver, tmp_path) as second:
+        first.say(Send("/a/x", "1", token=token))
+        until(receiver, "send")
+        for verb, name, arguments in (
+            ("destroy-snapshot", f"{X}@1", ()),
+            ("destroy", X, (str(guid),)),
+            ("hollow", X, (str(guid),)),
+            ("rollback", f"{X}@1", (str(guid),)),
+            ("rename", f"{ROOT}/a", (f"{ROOT}/z", "filesystem")),
+            ("promote", f"{ROOT}/y", ()),
+        ):
+            assert "another session is at work" in said(second, verb, name, *arguments), verb
+        assert said(second, "destroy-snapshot", f"{ROOT}/y@1") == ""  # that one nobody uses
+        receiver.hang()
+        while isinstance(first.hear(), Output):
+            pass
+        assert said(second, "destroy-snapshot", f"{X}@1") == ""
 
 
 def test_nothing_is_rolled_back_while_it_is_received_into(receiver: State, tmp_path: Path) -> None:
