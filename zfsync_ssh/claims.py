@@ -22,8 +22,8 @@ from .lock import VARIABLE, Lock
 _DIRECTORIES = ("/run", "/var/run", "/run/lock", "/var/run/lock", "/tmp")  # noqa: S108 - never through a link
 """Those that only root writes to come first: nobody else can hold locks there."""
 
-_ALL_SNAPSHOTS = "@"
-"""Claimed by who promotes, as a name: it moves snapshots from one dataset to another."""
+_PROMOTIONS = "@"
+"""Claimed as if it were a name: a promotion moves snapshots from one dataset of the tree to another."""
 
 
 class Claims:
@@ -43,21 +43,23 @@ class Claims:
         """Claim ``name`` alone, and so all below it; `Refused` when another session is at work in one of them now."""
         self._claim(name, fcntl.LOCK_EX, f"another session is at work in {name}, or below it, now")
 
-    def keep_snapshots(self, name: str) -> None:
-        """Share ``name`` and its snapshots; `Refused` when another session destroys some, or promotes something."""
+    def share_snapshots(self, name: str) -> None:
+        """Share ``name``, and claim that its snapshots stay; `Refused` when another session destroys some now."""
         self.share(name)
-        self._claim(_ALL_SNAPSHOTS, fcntl.LOCK_SH, "another session promotes a clone now")
         self._claim(name + "@", fcntl.LOCK_SH, f"another session destroys snapshots of {name} now")
 
     def take_snapshots(self, name: str) -> None:
-        """Share ``name``, and claim its snapshots alone; `Refused` when another session does, or promotes something."""
+        """Share ``name``, but claim its snapshots alone; `Refused` when another session is at work on them now."""
         self.share(name)
-        self._claim(_ALL_SNAPSHOTS, fcntl.LOCK_SH, "another session promotes a clone now")
         self._claim(name + "@", fcntl.LOCK_EX, f"another session is at work on the snapshots of {name} now")
 
-    def take_all_snapshots(self) -> None:
-        """Claim that snapshots move from dataset to dataset; `Refused` when another session needs some to stay now."""
-        self._claim(_ALL_SNAPSHOTS, fcntl.LOCK_EX, "another session is at work on snapshots now")
+    def share_promotions(self) -> None:
+        """Claim that no snapshot goes from one dataset to another; `Refused` when another session promotes one now."""
+        self._claim(_PROMOTIONS, fcntl.LOCK_SH, "another session promotes a clone now")
+
+    def take_promotions(self) -> None:
+        """Claim the opposite; `Refused` when another session needs snapshots to stay now."""
+        self._claim(_PROMOTIONS, fcntl.LOCK_EX, "another session is at work on snapshots now")
 
     def drop(self) -> None:
         """Give all claims back."""

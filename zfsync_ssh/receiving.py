@@ -126,10 +126,9 @@ class Receiving:
         force = step.first and step.placeholder
         library = lzc.load(self._tree.command) if message.small and not message.filter else None
         first = self._first(HEAD_BYTES) if library is not None or self._bounds is not None or force else []
-        if self._bounds is not None:
-            why = self._bounds.refuses(self._arriving(step, message, first), self._tree)
-            if why:
-                return self._refuse(step, "refused", why)
+        why = self._confined(step, message, first)
+        if why:
+            return self._refuse(step, "refused", why)
         if step.decision.discard:
             dropped = self._tree.zfs(zfs.abort_receive(step.name))
             step.decision = step.decision._replace(discard=False)
@@ -204,10 +203,14 @@ class Receiving:
             count -= size
         return first
 
-    def _arriving(self, step: _Step, message: Stream, first: List[Message]) -> Arriving:
-        head = _begins(first)
+    def _confined(self, step: _Step, message: Stream, first: List[Message]) -> str:
+        """Why a confined receiver does not take the stream, as the end of a sentence; empty when it does."""
+        if self._bounds is None:
+            return ""
+        said = (step.sync.kind, message.base, message.to, message.token, message.filter)
         clone = bool(self._reception(step, False).origin)
-        return Arriving(step.name, step.sync.kind, message.base, message.to, message.token, message.filter, clone, head)
+        arriving = Arriving(step.name, *said, clone, step.decision.discard, _begins(first))
+        return self._bounds.refuses(arriving, self._tree)
 
     @staticmethod
     def _broken_filter(filtered: Optional[Completed], received: Completed, name: str) -> str:

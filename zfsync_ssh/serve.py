@@ -73,20 +73,26 @@ class Guard:
 
     def _claim(self, asked: Asked, tree: Tree) -> None:
         """Keep what is looked at next from being moved by another session, or from being received into."""
-        if isinstance(asked, Arriving) and needs_dataset(asked):
-            self._claims.share(asked.name)
+        claims = self._claims
+        if isinstance(asked, Arriving):
+            if asked.discard:  # which destroys a dataset that has no snapshot yet
+                claims.take_snapshots(asked.name)
+            else:
+                claims.share_snapshots(asked.name)
         elif isinstance(asked, Operation):
             dataset = asked.name.partition("@")[0]
             if asked.verb in DESTROYING_VERBS:
-                self._claims.take_snapshots(dataset)
+                claims.share_promotions()
+                claims.take_snapshots(dataset)
             if asked.verb in MOVING_VERBS:
-                self._claims.take(dataset)
+                claims.take(dataset)
             if asked.verb == "promote":
-                self._claims.take_all_snapshots()
+                claims.take_promotions()
         elif isinstance(asked, Send) and asked.token:
-            self._claims.keep_snapshots(resumed_snapshot(asked.token, self._bounds)[0].partition("@")[0])
+            claims.share_promotions()
+            claims.share_snapshots(resumed_snapshot(asked.token, self._bounds)[0].partition("@")[0])
         elif isinstance(asked, CleanBuffer):
-            self._claims.take(tree.buffer)
+            claims.take(tree.buffer)
 
     def _looked_up(self, asked: Asked, tree: Tree) -> str:
         if isinstance(asked, Arriving) and needs_dataset(asked):

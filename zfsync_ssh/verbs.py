@@ -18,9 +18,8 @@ READING_VERBS = frozenset({"alive"})
 ADDING_VERBS = READING_VERBS | {"ancestor", "placeholder", "buffer", "drop", "snapshot"}
 """What an append-only client may do. A partial receive that is dropped is its own, and was never a snapshot."""
 
-MOVING_VERBS = frozenset({"rename", "park", "aside", "destroy", "drop", "rollback"})
-"""After these a dataset may not be where it was: dropping a partial receive destroys one that has no snapshot yet. Or
-it lacks what was received meanwhile: a rollback loses all that is newer by then."""
+MOVING_VERBS = frozenset({"rename", "park", "aside", "destroy", "drop"})
+"""After these a dataset may not be where it was: dropping a partial receive destroys one that has no snapshot yet."""
 
 _SHAPES = {
     "hold": ("snapshot", "tag"),
