@@ -8,7 +8,8 @@ Tests run it thousands of times: it imports only what starts at once.
 Environment: ``FAKEZFS_SLOW`` seconds to wait for each 64 KiB received; ``FAKEZFS_FULL`` bytes after which the pool is
 full; ``FAKEZFS_RECORDS``: streams begin with a record as those of OpenZFS do.
 
-``State.hang`` lets every send or receive stand still at some byte, until it is told otherwise or its parent has ended.
+``State.hang`` lets every send or receive stand still at some byte, and every destroy, until it is told otherwise or its
+parent has ended.
 """
 
 from __future__ import annotations
@@ -114,7 +115,10 @@ class State:
             state.setdefault("creation", {}).update(times)
 
     def hang(self, **after: int) -> None:
-        """From now on, every ``send`` or ``receive`` stands still after so many bytes of a snapshot, or none does."""
+        """From now on, every ``send`` or ``receive`` stands still after so many bytes of a snapshot, or none does.
+
+        Likewise every ``destroy``, before it does anything.
+        """
         with self.open() as state:
             state["hang"] = after
 
@@ -205,6 +209,8 @@ def do_list(path: str, arguments: list[str]) -> None:
     status = 0
     with State(path).open() as state:
         datasets, holds, created = state["datasets"], state.get("holds", {}), state.get("creation", {})
+        if f"list -t {flags.get('t')}" in state.get("refuse", ()):
+            fail("cannot iterate filesystems: I/O error")
         unknown = {*state.get("unknown", ()), *(() if state.get("changes", True) else ("snapshots_changed",))}
     for column in columns:
         if column in unknown:
@@ -234,7 +240,8 @@ def do_list(path: str, arguments: list[str]) -> None:
         for name in sorted(below, key=lambda name: name.split("/")):
             dataset = datasets[name]
             if dataset["kind"] in kinds:
-                row(columns, name, dataset["kind"], ["", dataset["guid"], 0, 0], dataset)
+                values = {key: value for key, (value, _) in properties_of(datasets, name).items()}
+                row(columns, name, dataset["kind"], ["", dataset["guid"], 0, 0], {**dataset, "properties": values})
             for kind, mark in (("snapshot", "@"), ("bookmark", "#")):
                 if kind in kinds and flags.get("d") != "0":
                     for entry in dataset[kind + "s"]:
@@ -242,6 +249,21 @@ def do_list(path: str, arguments: list[str]) -> None:
                         extra = {"userrefs": len(holds.get(full, [])), "creation": created.get(full, entry[2])}
                         row(columns, full, kind, entry, extra)
     sys.exit(status)
+
+
+INHERITED = ("zfsync:placeholder", "readonly")
+"""Of all that is inherited, what tests need."""
+
+
+def properties_of(datasets: dict[str, Any], name: str) -> dict[str, tuple[str, str]]:
+    """The properties of a dataset, each with its source."""
+    parts = name.split("/")
+    found = {}
+    for above in ("/".join(parts[:count]) for count in range(1, len(parts))):
+        for key, value in datasets[above]["properties"].items():
+            if key in INHERITED:
+                found[key] = (value, f"inherited from {above}")
+    return {**found, **{key: (value, "local") for key, value in datasets[name]["properties"].items()}}
 
 
 def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dict[str, Any]) -> None:
@@ -262,8 +284,8 @@ def do_send(path: str, arguments: list[str]) -> None:
     with state_file.open() as state:
         datasets = state["datasets"]
         hangs = state.get("hang", {}).get("send")
-    offset = 0
-    if "t" in flags:
+    offset, resuming = 0, "t" in flags
+    if resuming:
         token = read_token(flags["t"])
         name, to = str(token["toname"]).split("@")
         base, offset = token.get("fromguid", 0), token.get("bytes", 0)
@@ -299,7 +321,7 @@ def do_send(path: str, arguments: list[str]) -> None:
                 "offset": offset, "length": written - offset}  # fmt: skip
         line = marshal.dumps(head, 2)
         if records:
-            out.write(begin_record(datasets[name]["kind"], guid, base, resuming=bool(offset)))
+            out.write(begin_record(datasets[name]["kind"], guid, base, resuming=resuming))
         out.write(MAGIC + b"%08d" % len(line) + line)
         out.write(content(guid, written)[offset:hangs])
         if hangs is not None:
@@ -591,12 +613,18 @@ def do_set(path: str, arguments: list[str]) -> None:
 
 
 def do_get(path: str, arguments: list[str]) -> None:
-    """Of `zfs get` what asks for all own properties; of `zpool get`, nothing."""
-    flags, _, (_, *names) = options(arguments, "ost")
+    """Of `zfs get` what asks for all own properties, or for some and their sources; of `zpool get`, nothing."""
+    flags, _, (keys, *names) = options(arguments, "ost")
     with State(path).open() as state:
-        for name in names if flags["o"] == "name,property,value" else ():
-            for key, value in state["datasets"][name]["properties"].items():
+        datasets = state["datasets"]
+    if flags["o"] == "name,property,value":
+        for name in names:
+            for key, value in datasets[name]["properties"].items():
                 print(f"{name}\t{key}\t{value}")
+    elif flags["o"] == "property,value,source":
+        there = properties_of(datasets, names[0])
+        for key in keys.split(","):
+            print("\t".join((key, *there.get(key, ("no" if key == "mounted" else "-", "-")))))
 
 
 def do_promote(path: str, arguments: list[str]) -> None:
@@ -625,6 +653,10 @@ def do_rollback(path: str, arguments: list[str]) -> None:
 
 def do_destroy(path: str, arguments: list[str]) -> None:
     name = arguments[-1]
+    with State(path).open() as state:
+        hangs = "destroy" in state.get("hang", {})
+    if hangs:
+        stand_still(State(path))
     if "@" in name or "#" in name:
         destroy_marks(path, name)
         return

@@ -13,7 +13,7 @@ from .conversation import Conversation
 from .dataset import FILESYSTEM, MAX_RECEIVED_CHARS, child_of
 from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import RemoteProtocolError
-from .head import HEAD_BYTES
+from .head import HEAD_BYTES, BadHead, parse_head
 from .heartbeat import Heartbeat, Work
 from .listing import InventoryParser
 from .messages import Abort, Answer, Data, End, Message, Result, Stream, Sync
@@ -125,16 +125,17 @@ class Receiving:
             return self._refuse(step, "name", why)
         force = step.first and step.placeholder
         library = lzc.load(self._tree.command) if message.small and not message.filter else None
-        first = self._first(HEAD_BYTES) if library is not None or self._bounds is not None else []
-        if self._bounds is not None:
-            why = self._bounds.refuses(self._arriving(step, message, first), self._tree)
-            if why:
-                return self._refuse(step, "refused", why)
+        first = self._first(HEAD_BYTES) if library is not None or self._bounds is not None or force else []
+        why = self._confined(step, message, first)
+        if why:
+            return self._refuse(step, "refused", why)
         if step.decision.discard:
             dropped = self._tree.zfs(zfs.abort_receive(step.name))
             step.decision = step.decision._replace(discard=False)
             if dropped.status:
                 return self._refuse(step, *complaint.meaning(dropped.stderr))
+        if force and _has_base(_begins(first)):
+            return self._refuse(step, "refused", "its stream is an increment, which takes no placeholder's place")
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
         reception = self._reception(step, force)
@@ -192,18 +193,24 @@ class Receiving:
             work.length += item
 
     def _first(self, count: int) -> List[Message]:
-        """The messages of the stream up to its first ``count`` bytes, or its end."""
+        """The messages of the stream up to its first ``count`` bytes, or its end; without empty ones, of any number."""
         first: List[Message] = []
         while count > 0:
-            first.append(self._conversation.next())
-            item = first[-1]
-            count = count - len(item.payload) if isinstance(item, Data) else 0
+            item = self._conversation.next()
+            size = len(item.payload) if isinstance(item, Data) else count
+            if size:
+                first.append(item)
+            count -= size
         return first
 
-    def _arriving(self, step: _Step, message: Stream, first: List[Message]) -> Arriving:
-        head = _begins(first)
+    def _confined(self, step: _Step, message: Stream, first: List[Message]) -> str:
+        """Why a confined receiver does not take the stream, as the end of a sentence; empty when it does."""
+        if self._bounds is None:
+            return ""
+        said = (step.sync.kind, message.base, message.to, message.token, message.filter)
         clone = bool(self._reception(step, False).origin)
-        return Arriving(step.name, step.sync.kind, message.base, message.to, message.token, message.filter, clone, head)
+        arriving = Arriving(step.name, *said, clone, step.decision.discard, _begins(first))
+        return self._bounds.refuses(arriving, self._tree)
 
     @staticmethod
     def _broken_filter(filtered: Optional[Completed], received: Completed, name: str) -> str:
@@ -226,9 +233,16 @@ class Receiving:
         return result
 
     def _is_empty_placeholder(self, name: str) -> bool:
-        """Whether ``name`` is zfsync's placeholder and nobody can have written to it: looked up, not believed."""
-        listed = self._tree.zfs(zfs.list_placeholder(name))
-        return listed.stdout.rstrip("\n") == "\t".join((name, name, "on", "off", "no"))
+        """Whether ``name`` is zfsync's placeholder and nothing can be in it: looked up, not believed.
+
+        The mark has to be its own: one that it inherits fits as well, once what has the mark was renamed to its parent.
+        And a placeholder that was renamed may have got snapshots before it was renamed back.
+        """
+        snapshots = self._tree.zfs(zfs.list_snapshot_names(name))
+        rows = [line.split("\t") for line in self._tree.zfs(zfs.get_placeholder(name)).stdout.splitlines()]
+        own = [zfs.PLACEHOLDER_PROPERTY, name, "local"] in rows
+        closed = all(pair in [row[:2] for row in rows] for pair in zfs.CLOSED)
+        return own and closed and snapshots.status == 0 and not snapshots.stdout
 
     def _reception(self, step: _Step, force: bool) -> zfs.Reception:
         """How the next stream of ``step`` is received: nothing mounts by itself, and the root cannot be written to."""
@@ -258,6 +272,14 @@ class Receiving:
 def _begins(first: List[Message]) -> bytes:
     """The first `HEAD_BYTES` of a stream that begins with these messages, or all that there is."""
     return b"".join(item.payload for item in first if isinstance(item, Data))[:HEAD_BYTES]
+
+
+def _has_base(data: bytes) -> bool:
+    """Whether a stream that begins with ``data`` is an increment; False when that cannot be read, behind a filter."""
+    try:
+        return parse_head(data).base != 0
+    except BadHead:
+        return False
 
 
 def _received(reception: zfs.Reception, done: Completed, name: str, length: int) -> Result:

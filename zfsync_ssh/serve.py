@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from . import zfs
+from . import complaint, zfs
 from .bounds import Confinement, Refused, told
 from .claims import Claims
 from .confinement import Asked, describe, refusal
@@ -73,12 +73,26 @@ class Guard:
 
     def _claim(self, asked: Asked, tree: Tree) -> None:
         """Keep what is looked at next from being moved by another session, or from being received into."""
-        if isinstance(asked, Arriving) and needs_dataset(asked):
-            self._claims.share(asked.name)
-        elif isinstance(asked, Operation) and asked.verb in MOVING_VERBS:
-            self._claims.take(asked.name)
+        claims = self._claims
+        if isinstance(asked, Arriving):
+            if asked.discard:  # which destroys a dataset that has no snapshot yet
+                claims.take_snapshots(asked.name)
+            else:
+                claims.share_snapshots(asked.name)
+        elif isinstance(asked, Operation):
+            dataset = asked.name.partition("@")[0]
+            if asked.verb in DESTROYING_VERBS:
+                claims.share_promotions()
+                claims.take_snapshots(dataset)
+            if asked.verb in MOVING_VERBS:
+                claims.take(dataset)
+            if asked.verb == "promote":
+                claims.take_promotions()
+        elif isinstance(asked, Send) and asked.token:
+            claims.share_promotions()
+            claims.share_snapshots(resumed_snapshot(asked.token, self._bounds)[0].partition("@")[0])
         elif isinstance(asked, CleanBuffer):
-            self._claims.take(tree.buffer)
+            claims.take(tree.buffer)
 
     def _looked_up(self, asked: Asked, tree: Tree) -> str:
         if isinstance(asked, Arriving) and needs_dataset(asked):
@@ -102,7 +116,10 @@ class Guard:
                 zfs.list_datasets((dataset,), False),
                 zfs.list_snapshots((dataset,), False, creation=True),
             ):
-                for line in tree.zfs(arguments).stdout.splitlines():
+                done = tree.zfs(arguments)
+                if done.status:  # what is not seen would not be kept
+                    return f"the snapshots of {dataset} cannot be listed: {complaint.reason(done.stderr)}"
+                for line in done.stdout.splitlines():
                     parser.feed(line)
             found = parser.finish().datasets.get("")
             return below_floor(asked.verb, asked.name, found.snapshots if found else None, floor, time.time())

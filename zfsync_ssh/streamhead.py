@@ -5,7 +5,7 @@ from __future__ import annotations
 from .bounds import Confinement, Refused, check_writes, marked, reached
 from .dataset import FILESYSTEM, VOLUME
 from .head import BadHead, Head, parse_head
-from .resume import BadToken, parse_token
+from .resume import BadToken, ResumeToken, parse_token
 from .tree import Arriving, Tree
 
 _TYPES = {FILESYSTEM: 2, VOLUME: 3}  # DMU_OST_ZFS, DMU_OST_ZVOL, sys/fs/zfs.h
@@ -24,11 +24,16 @@ def check_arriving(stream: Arriving, bounds: Confinement, _: Tree | None) -> Non
     head = read_head(stream.head)
     if head.type != _TYPES.get(stream.kind):
         raise Refused(f"its stream is not that of a {stream.kind}")
+    if not head.to:  # as of a package; what has no GUID could never be told from another
+        raise Refused("its stream is of no snapshot")
     if head.to != stream.to:
         raise Refused("its stream is of another snapshot than was announced")
     if head.resuming and not stream.token:
         raise Refused("its stream goes on with a receive that nobody resumes")
-    if not stream.token and head.base != stream.base:
+    # A token comes from `Sync.known`, a client's word: it excuses the stream from nothing.
+    if stream.token and not head.resuming:
+        raise Refused("its stream goes on with no receive, and was announced as one that does")
+    if head.base != (_said(stream.token).from_guid if stream.token else stream.base):
         raise Refused("its stream begins from another snapshot than was announced")
 
 
@@ -50,8 +55,12 @@ def needs_dataset(stream: Arriving) -> bool:
 
 def resumed_snapshot(token: str, bounds: Confinement) -> tuple[str, int]:
     """The full name and GUID of the snapshot that a token sends on; they have to belong together."""
+    said = _said(token)
+    return marked(said.to_name, "@", bounds), said.to_guid
+
+
+def _said(token: str) -> ResumeToken:
     try:
-        said = parse_token(token)
+        return parse_token(token)
     except BadToken as error:
         raise Refused(f"it cannot be resumed: {error}") from error
-    return marked(said.to_name, "@", bounds), said.to_guid

@@ -55,7 +55,7 @@ class Arriving(NamedTuple):
     """A stream that is about to be received into ``name``, and its first bytes.
 
     ``kind``, ``base``, ``to``, ``token`` and ``filter`` are what its Sync and Stream said; with ``clone``, it is to
-    become a clone of the origin that the Sync named.
+    become a clone of the origin that the Sync named; with ``discard``, a partial receive there is dropped first.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Arriving(NamedTuple):
     token: str
     filter: str
     clone: bool
+    discard: bool
     head: bytes
 
 

@@ -238,9 +238,13 @@ def try_property(name: str, dataset: str) -> Tuple[str, ...]:
 MOUNT_PROPERTIES = ("mountpoint", "canmount", "sharenfs", "sharesmb")
 
 
-def list_placeholder(name: str) -> Tuple[str, ...]:
-    """What tells whether ``name`` is still an empty placeholder: its mark, and that it cannot have been written to."""
-    return ("list", "-H", "-d0", "-o", "name,%s,readonly,canmount,mounted" % PLACEHOLDER_PROPERTY, name)
+CLOSED = (["readonly", "on"], ["canmount", "off"], ["mounted", "no"])
+"""What `get_placeholder` tells of one that nobody can have written to."""
+
+
+def get_placeholder(name: str) -> Tuple[str, ...]:
+    """What tells whether ``name`` is a placeholder: its mark, whose that is, and `CLOSED`."""
+    return ("get", "-H", "-o", "property,value,source", PLACEHOLDER_PROPERTY + ",readonly,canmount,mounted", name)
 
 
 def abort_receive(target: str) -> Tuple[str, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import agents
-from tests.fakezfs import State, content
+from tests.fakezfs import State, begin_record, content
 from tests.protocol.conftest import zfs_command
 from zfsync_ssh import bootstrap
 from zfsync_ssh.dataset import Snapshot
@@ -439,19 +439,52 @@ def test_a_full_stream_takes_the_place_of_a_placeholder_only(talk: Talk) -> None
         assert answer.decision.kind == kind
 
 
-@pytest.mark.parametrize("changed", [{"readonly": "off"}, {"canmount": "on"}, {"zfsync:placeholder": "dst/other"}])
-def test_a_placeholder_that_may_have_been_written_to_is_not_replaced(talk: Talk, changed: dict[str, str]) -> None:
-    talk.receiver.create("dst/tree")
-    mark = {"zfsync:placeholder": "dst/tree/p", "readonly": "on", "canmount": "off"}
-    talk.receiver.create("dst/tree/p", **{**mark, **changed})
+PLACEHOLDER = {"zfsync:placeholder": "dst/tree/p", "readonly": "on", "canmount": "off"}
+
+
+def fill(talk: Talk, stream: bytes) -> Result:
+    """Send a stream to what is said to be a placeholder."""
     talk.begin()
-    stream = fake_stream(SNAPSHOTS[0])
     known = TargetState(True, placeholder=True)
     talk.say(sync("/p", known=known), Stream("/p", 0, 11), Data(stream), End(len(stream)))
     assert isinstance(talk.hear(), Answer)
     result = talk.hear()
     assert isinstance(result, Result)
-    assert (result.ok, result.code) == (False, "exists")
+    return result
+
+
+def test_a_placeholder_is_filled(talk: Talk) -> None:
+    talk.receiver.create("dst/tree/p", **PLACEHOLDER)
+    assert fill(talk, begin_record("filesystem", 11, 0) + fake_stream(SNAPSHOTS[0])).ok
+    assert talk.receiver.property("dst/tree/p", "zfsync:placeholder") is None
+
+
+@pytest.mark.parametrize("changed", [{"readonly": "off"}, {"canmount": "on"}, {"zfsync:placeholder": "dst/other"}])
+def test_a_placeholder_that_may_have_been_written_to_is_not_replaced(talk: Talk, changed: dict[str, str]) -> None:
+    talk.receiver.create("dst/tree/p", **{**PLACEHOLDER, **changed})
+    assert fill(talk, fake_stream(SNAPSHOTS[0])).code == "exists"
+    assert not any(command[0] == "receive" for command in talk.receiver.commands())
+
+
+def test_nor_one_that_has_snapshots(talk: Talk) -> None:
+    talk.receiver.create("dst/tree/p", **PLACEHOLDER)
+    talk.receiver.snapshot("dst/tree/p@precious")
+    assert fill(talk, fake_stream(SNAPSHOTS[0])).code == "exists"
+    assert not any(command[0] == "receive" for command in talk.receiver.commands())
+
+
+def test_nor_what_inherits_a_mark_with_its_own_name(talk: Talk) -> None:
+    """As when dst/tree/p was made as a placeholder, and then renamed to dst/tree."""
+    talk.receiver.create("dst/tree", **PLACEHOLDER)
+    talk.receiver.create("dst/tree/p", canmount="off")
+    assert fill(talk, fake_stream(SNAPSHOTS[0])).code == "exists"
+    assert not any(command[0] == "receive" for command in talk.receiver.commands())
+
+
+def test_nor_is_one_by_an_increment(talk: Talk) -> None:
+    talk.receiver.create("dst/tree/p", **PLACEHOLDER)
+    result = fill(talk, begin_record("filesystem", 11, 77) + fake_stream(SNAPSHOTS[0], 77))
+    assert (result.ok, result.code) == (False, "refused")
     assert not any(command[0] == "receive" for command in talk.receiver.commands())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from tests.protocol.test_agent import SNAPSHOTS, fake_stream
 from zfsync_ssh.bootstrap import Greeting
 from zfsync_ssh.bounds import Confinement
 from zfsync_ssh.dataset import Snapshot
-from zfsync_ssh.decision import REFUSED, TargetState
+from zfsync_ssh.decision import REFUSED, RESUME, TargetState
 from zfsync_ssh.floor import parse_floor
 from zfsync_ssh.messages import (
     PROTOCOL,
@@ -39,6 +40,8 @@ from zfsync_ssh.messages import (
     More,
     Operation,
     Output,
+    Ping,
+    Pong,
     Query,
     Result,
     Results,
@@ -472,6 +475,61 @@ def test_a_stream_is_what_it_was_announced_to_be(serve: Serve, says: str, stream
     assert "refused a stream into" in hostile.log[-1]
 
 
+def test_a_stream_is_of_a_snapshot(serve: Serve) -> None:
+    hostile = serve()
+    hostile.begin()
+    hostile.ask(sync())
+    stream = begin_record("filesystem", 0, 0) + fake_stream(SNAPSHOTS[0])
+    hostile.say(Stream("/n", 0, 0), Data(stream), End(len(stream)))
+    result = hostile.hear()
+    assert isinstance(result, Result)
+    assert "of no snapshot" in result.message
+    assert changing(hostile.receiver) == []
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "says"),
+    [
+        (77, begin_record("filesystem", 11, 0), "goes on with no receive"),  # nothing would keep it from being mounted
+        (77, begin_record("filesystem", 11, 77), "goes on with no receive"),
+        (77, begin_record("filesystem", 11, 0, resuming=True), "begins from another snapshot"),
+        (0, begin_record("filesystem", 11, 77, resuming=True), "begins from another snapshot"),
+    ],
+)
+def test_a_token_excuses_a_stream_from_nothing(serve: Serve, base: int, head: bytes, says: str) -> None:
+    hostile = serve()
+    hostile.begin()
+    token = make_token({"toname": "src/tree@1", "toguid": 11, "bytes": 5, **({"fromguid": base} if base else {})})
+    answer = hostile.ask(sync(known=TargetState(True, False, base, token)))
+    assert isinstance(answer, Answer)
+    assert answer.decision.kind == RESUME
+    stream = head + fake_stream(SNAPSHOTS[0])
+    hostile.say(Stream("/n", base, 11, token), Data(stream), End(len(stream)))
+    result = hostile.hear()
+    assert isinstance(result, Result)
+    assert says in result.message
+    assert changing(hostile.receiver) == []
+
+
+def kept() -> int:
+    """How many pieces of streams are in memory: of this process, where the receiver is a thread."""
+    return sum(isinstance(one, Data) for one in gc.get_objects())
+
+
+def test_a_stream_that_does_not_begin_takes_up_nothing(serve: Serve) -> None:
+    hostile = serve()
+    hostile.begin()
+    hostile.ask(sync())
+    empty = Data(b"")
+    before = kept()
+    hostile.say(Stream("/n", 0, 11), *[empty] * 1000, Ping(1))
+    assert hostile.hear() == Pong(1)
+    assert kept() < before + 10
+    stream = begin_record("filesystem", 11, 0) + fake_stream(SNAPSHOTS[0])
+    hostile.say(Data(stream), End(len(stream)))
+    assert hostile.hear() == Result(True, name=f"{ROOT}/n", length=len(stream))
+
+
 def test_a_stream_of_one_snapshot_is_received(serve: Serve) -> None:
     hostile = serve(append_only=True)
     hostile.begin()
@@ -660,6 +718,25 @@ def test_the_newest_snapshots_stay(serve: Serve) -> None:
     ]
     assert [name for name, _ in hostile.receiver.guids(f"{ROOT}/y")[""]] == ["3", "4"]
     assert any("keep-at-least" in line for line in hostile.log)
+
+
+def test_what_cannot_be_listed_stays(serve: Serve) -> None:
+    hostile = serve(keep_at_least=2)
+    hostile.begin()
+    with hostile.receiver.open() as state:
+        state["refuse"] = ["list -t snapshot,bookmark"]
+    before = hostile.receiver.guids(ROOT)
+    x, newest = f"{ROOT}/x", str(hostile.receiver.guids(ROOT)["/x"][-1][1])
+    for operation in (
+        Operation("destroy-snapshot", f"{x}@4"),
+        Operation("rollback", f"{x}@1", (newest,)),
+        Operation("hollow", x, (newest,)),
+        Operation("destroy", x, (newest,)),
+    ):
+        answer = hostile.ask(Apply((operation,)))
+        assert isinstance(answer, Results)
+        assert "cannot be listed: cannot iterate filesystems: I/O error" in answer.results[0].message
+    assert hostile.receiver.guids(ROOT) == before
 
 
 def test_young_snapshots_stay_and_old_ones_may_go(serve: Serve) -> None:

@@ -63,6 +63,10 @@ COLUMNS = (
             zfs.receive("p/t", Reception((("canmount", "on"),), ("atime",), "p/b@1")),
             "receive -s -u -o canmount=on -x mountpoint -x sharenfs -x sharesmb -x atime -o origin=p/b@1 p/t",
         ),
+        (
+            zfs.get_placeholder("p/t"),
+            "get -H -o property,value,source zfsync:placeholder,readonly,canmount,mounted p/t",
+        ),
         (zfs.abort_receive("p/t"), "receive -A p/t"),
         (zfs.create("p/t", []), "create -u p/t"),
         (zfs.create("p/t", [("canmount", "off"), ("a:b", "c")]), "create -u -o canmount=off -o a:b=c p/t"),
