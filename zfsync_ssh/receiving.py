@@ -13,7 +13,7 @@ from .conversation import Conversation
 from .dataset import FILESYSTEM, MAX_RECEIVED_CHARS, child_of
 from .decision import CLONE, FULL, NEW, REFUSED, RESUME, UPTODATE, Decision, TargetState, decide, state_of
 from .errors import RemoteProtocolError
-from .head import HEAD_BYTES, BadHead, parse_head
+from .head import HEAD_BYTES, MAX_PAYLOAD_BYTES, BadHead, Head, parse_head
 from .heartbeat import Heartbeat, Work
 from .listing import InventoryParser
 from .messages import Abort, Answer, Data, End, Message, Result, Stream, Sync
@@ -134,7 +134,8 @@ class Receiving:
             step.decision = step.decision._replace(discard=False)
             if dropped.status:
                 return self._refuse(step, *complaint.meaning(dropped.stderr))
-        if force and _has_base(_begins(first)):
+        head = _head(first)
+        if force and head is not None and head.base:
             return self._refuse(step, "refused", "its stream is an increment, which takes no placeholder's place")
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
@@ -207,10 +208,14 @@ class Receiving:
         """Why a confined receiver does not take the stream, as the end of a sentence; empty when it does."""
         if self._bounds is None:
             return ""
+        head = _head(first)
+        if head is not None:
+            arrived = sum(len(item.payload) for item in first if isinstance(item, Data))
+            first += self._first(HEAD_BYTES + min(head.payload, MAX_PAYLOAD_BYTES) - arrived)
         said = (step.sync.kind, message.base, message.to, message.token, message.filter)
-        clone = bool(self._reception(step, False).origin)
-        arriving = Arriving(step.name, *said, clone, step.decision.discard, _begins(first))
-        return self._bounds.refuses(arriving, self._tree)
+        origin = self._reception(step, False).origin
+        record = _begins(first, HEAD_BYTES + MAX_PAYLOAD_BYTES)
+        return self._bounds.refuses(Arriving(step.name, *said, origin, step.decision.discard, record), self._tree)
 
     @staticmethod
     def _broken_filter(filtered: Optional[Completed], received: Completed, name: str) -> str:
@@ -269,17 +274,17 @@ class Receiving:
         return self._knows[name]
 
 
-def _begins(first: List[Message]) -> bytes:
-    """The first `HEAD_BYTES` of a stream that begins with these messages, or all that there is."""
-    return b"".join(item.payload for item in first if isinstance(item, Data))[:HEAD_BYTES]
+def _begins(first: List[Message], count: int = HEAD_BYTES) -> bytes:
+    """The first bytes of a stream that begins with these messages, ``count`` or all that there is."""
+    return b"".join(item.payload for item in first if isinstance(item, Data))[:count]
 
 
-def _has_base(data: bytes) -> bool:
-    """Whether a stream that begins with ``data`` is an increment; False when that cannot be read, behind a filter."""
+def _head(first: List[Message]) -> Optional[Head]:
+    """The head of a stream that begins with these messages; None when it cannot be read, as behind a filter."""
     try:
-        return parse_head(data).base != 0
+        return parse_head(_begins(first))
     except BadHead:
-        return False
+        return None
 
 
 def _received(reception: zfs.Reception, done: Completed, name: str, length: int) -> Result:

@@ -22,8 +22,9 @@ from .floor import DESTROYING_VERBS, below_floor
 from .listing import InventoryParser, parse_numbers
 from .messages import Begin, CleanBuffer, Operation, Send
 from .process import PIPE_BYTES, enlarge_pipe
+from .rekey import rekeyed
 from .remote_agent import EXIT_PROTOCOL, Agent, move_stdio, ready_line
-from .streamhead import needs_dataset, read_head, resumed_snapshot
+from .streamhead import read_head, resumed_snapshot
 from .tree import Arriving, Bounds, Tree
 from .verbs import MOVING_VERBS
 
@@ -95,14 +96,8 @@ class Guard:
             claims.take(tree.buffer)
 
     def _looked_up(self, asked: Asked, tree: Tree) -> str:
-        if isinstance(asked, Arriving) and needs_dataset(asked):
-            head = read_head(asked.head)
-            if head.resuming:  # `zfs receive` goes on with a partial receive then, or refuses
-                there = tree.zfs(zfs.list_any(asked.name)).status == 0
-            else:  # its own snapshot, and not a partial receive alone, which may be dropped before the stream comes
-                rows = tree.zfs(zfs.list_snapshot_names(asked.name)).stdout.splitlines()
-                there = str(head.base) in {row.split("\t")[1] for row in rows}
-            return "" if there else f"{asked.name} is not there, or lacks the snapshot that the stream begins from"
+        if isinstance(asked, Arriving):
+            return self._arrives(asked, tree) if read_head(asked.head).base else ""
         if isinstance(asked, Send) and asked.token:
             # Without this, zfs would look for the GUID of the token in the whole pool.
             name, guid = resumed_snapshot(asked.token, self._bounds)
@@ -123,6 +118,22 @@ class Guard:
                     parser.feed(line)
             found = parser.finish().datasets.get("")
             return below_floor(asked.verb, asked.name, found.snapshots if found else None, floor, time.time())
+        return ""
+
+    def _arrives(self, stream: Arriving, tree: Tree) -> str:
+        """Why an increment cannot be received; empty when it can."""
+        head, snapshots = read_head(stream.head), [stream.origin]
+        if not stream.origin:
+            rows = [row.split("\t") for row in tree.zfs(zfs.list_snapshot_names(stream.name)).stdout.splitlines()]
+            snapshots = [row[0] for row in rows]
+            if head.resuming:  # `zfs receive` goes on with a partial receive then, or refuses
+                there = tree.zfs(zfs.list_any(stream.name)).status == 0
+            else:  # its own snapshot, and not a partial receive alone, which may be dropped before the stream comes
+                there = str(head.base) in [row[1] for row in rows]
+            if not there:
+                return f"{stream.name} is not there, or lacks the snapshot that the stream begins from"
+        if head.raw and snapshots and (self._bounds.append_only or self._bounds.keep_at_least):
+            return rekeyed(stream.head, snapshots[-1], tree)
         return ""
 
 

@@ -48,11 +48,6 @@ def read_head(data: bytes) -> Head:
     return head
 
 
-def needs_dataset(stream: Arriving) -> bool:
-    """Whether the dataset has to be there: else `zfs receive` would look for the base elsewhere in the pool."""
-    return read_head(stream.head).base != 0 and not stream.clone
-
-
 def resumed_snapshot(token: str, bounds: Confinement) -> tuple[str, int]:
     """The full name and GUID of the snapshot that a token sends on; they have to belong together."""
     said = _said(token)

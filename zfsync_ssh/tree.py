@@ -52,10 +52,10 @@ class Tree(NamedTuple):
 
 
 class Arriving(NamedTuple):
-    """A stream that is about to be received into ``name``, and its first bytes.
+    """A stream that is about to be received into ``name``, and its first record, with what belongs to it.
 
-    ``kind``, ``base``, ``to``, ``token`` and ``filter`` are what its Sync and Stream said; with ``clone``, it is to
-    become a clone of the origin that the Sync named; with ``discard``, a partial receive there is dropped first.
+    ``kind``, ``base``, ``to``, ``token`` and ``filter`` are what its Sync and Stream said; with an ``origin``, it is to
+    become a clone of that; with ``discard``, a partial receive there is dropped first.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Arriving(NamedTuple):
     to: int
     token: str
     filter: str
-    clone: bool
+    origin: str
     discard: bool
     head: bytes
 

@@ -12,10 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from .head import HEAD_BYTES, BadHead
-
-MAX_PAYLOAD_BYTES = 64 << 10
-"""That of a raw stream has about 2 KiB; a list of redacted snapshots makes it longer."""
+from .head import HEAD_BYTES, MAX_PAYLOAD_BYTES, BadHead, parse_head
 
 _KEYDATA = "crypt_keydata"
 _WRAPPED = (
@@ -39,24 +36,13 @@ _LISTS_AT = 12
 Values = dict[str, "bytes | Values"]
 
 
-def head_bytes(record: bytes) -> int:
-    """How long a stream's first record is with its payload, by its `HEAD_BYTES`; `BadHead` when that is too much."""
-    if len(record) < HEAD_BYTES:
-        raise BadHead("its stream ends before it has begun")
-    order = "<" if record[8:16] == _MAGIC else ">"
-    (length,) = struct.unpack_from(order + "I", record, 4)
-    if length > MAX_PAYLOAD_BYTES:
-        raise BadHead(f"its stream begins with a payload of {length} bytes")
-    return HEAD_BYTES + int(length)
-
-
-_MAGIC = struct.pack("<Q", 0x2F5BACBAC)
-
-
 def wrapped_key(head: bytes) -> Mapping[str, bytes]:
     """The wrapped key in a raw stream's first record with its payload; `BadHead` when there is none to be read."""
     try:
-        payload = head[HEAD_BYTES : head_bytes(head)]
+        length = parse_head(head).payload
+        if length > MAX_PAYLOAD_BYTES:
+            raise BadHead(f"its stream begins with a payload of {length} bytes")
+        payload = head[HEAD_BYTES : HEAD_BYTES + length]
         order = "<" if payload[1] else ">"
         if payload[0] == _NATIVE:
             values, _ = _native(payload, _LISTS_AT, order)

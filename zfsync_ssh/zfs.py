@@ -36,6 +36,9 @@ ASIDE_MARK = ".zfsync-aside-"
 GONE_PROPERTY = "zfsync:gone"
 """On a copy whose source is gone: since when, ISO 8601 in UTC. What lies below inherits it, and is gone as well."""
 
+REKEY_PROPERTY = "zfsync:rekey"
+"""``on`` on an encrypted copy of a confined receiver: a stream may bring another key. No client can set it."""
+
 READER_PROPERTY = "zfsync:reader"
 """On a clone that an agent reads a volume's snapshot by: its process. Nothing else uses such a clone, ever."""
 
@@ -245,6 +248,11 @@ CLOSED = (["readonly", "on"], ["canmount", "off"], ["mounted", "no"])
 def get_placeholder(name: str) -> Tuple[str, ...]:
     """What tells whether ``name`` is a placeholder: its mark, whose that is, and `CLOSED`."""
     return ("get", "-H", "-o", "property,value,source", PLACEHOLDER_PROPERTY + ",readonly,canmount,mounted", name)
+
+
+def get_property(prop: str, name: str) -> Tuple[str, ...]:
+    """The value of one property."""
+    return ("get", "-H", "-o", "value", prop, name)
 
 
 def abort_receive(target: str) -> Tuple[str, ...]:

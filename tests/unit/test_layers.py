@@ -37,7 +37,7 @@ ROWS = (
     ("tree", "conversation", "plan", "telling"),
     ("heartbeat",),
     ("operations", "receiving", "compression", "preflight", "planfile", "access", "bounds"),
-    ("reading", "transfer", "verbs", "streamhead", "claims", "about"),
+    ("reading", "transfer", "verbs", "streamhead", "claims", "about", "rekey"),
     ("config",),
     ("hooks",),
     ("cron",),

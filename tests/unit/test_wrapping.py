@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zfsync_ssh.head import HEAD_BYTES, BadHead
-from zfsync_ssh.wrapping import MAX_PAYLOAD_BYTES, head_bytes, wrapped_key
+from zfsync_ssh.head import HEAD_BYTES, MAX_PAYLOAD_BYTES, BadHead, parse_head
+from zfsync_ssh.wrapping import wrapped_key
 
 Encode = Callable[["Tree"], bytes]
 Tree = dict[str, "int | bytes | Tree"]
@@ -81,7 +81,7 @@ ENCODINGS = [
 @pytest.mark.parametrize("encode", ENCODINGS)
 def test_the_key_is_the_same_in_every_encoding(encode: Encode) -> None:
     whole = encode({"crypt_keydata": KEY, "resume_object": 5})
-    assert head_bytes(whole[:HEAD_BYTES]) == len(whole)
+    assert HEAD_BYTES + parse_head(whole).payload == len(whole)
     found = wrapped_key(whole + b"what follows")
     assert found["DSL_CRYPTO_MASTER_KEY_1"] == KEY["DSL_CRYPTO_MASTER_KEY_1"]
     assert found["pbkdf2salt"] == struct.pack(">Q", 12345)
@@ -125,7 +125,7 @@ def test_a_name_that_is_there_twice_or_is_cut_short_by_a_null_is_refused() -> No
 def test_a_payload_beyond_all_reason_is_refused_before_it_is_read() -> None:
     record = struct.pack("<IIQ", 0, MAX_PAYLOAD_BYTES + 1, 0x2F5BACBAC).ljust(HEAD_BYTES, b"\0")
     with pytest.raises(BadHead, match="begins with a payload of 65537 bytes"):
-        head_bytes(record)
+        wrapped_key(record)
 
 
 @given(st.binary(max_size=400), st.integers(0, 300), st.sampled_from([native, xdr]))

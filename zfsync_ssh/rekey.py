@@ -1,0 +1,35 @@
+"""Whether a raw stream brings another key than the one that its dataset has at a confined receiver."""
+
+from __future__ import annotations
+
+from . import complaint, zfs
+from .head import HEAD_BYTES, MAX_PAYLOAD_BYTES, BadHead
+from .process import Outputs
+from .tree import Tree
+from .wrapping import wrapped_key
+
+
+def rekeyed(record: bytes, snapshot: str, tree: Tree) -> str:
+    """Why a raw stream, of which ``record`` is the first, must not follow ``snapshot``; empty when it may.
+
+    The key that is there is in no property: what `zfs send` says of it is compared.
+    """
+    dataset, _, name = snapshot.partition("@")
+    own = b""
+    with Outputs([(*tree.command, *zfs.send(zfs.Stream(dataset, name, raw=True)))]) as sending:
+        for chunk in sending:
+            own += chunk
+            if len(own) >= HEAD_BYTES + MAX_PAYLOAD_BYTES:
+                break
+    if sending.status:
+        return f"the key of {dataset} cannot be looked at: {complaint.reason(sending.stderr)}"
+    try:
+        same = wrapped_key(own) == wrapped_key(record)
+    except BadHead as error:
+        return str(error)
+    if same or tree.zfs(zfs.get_property(zfs.REKEY_PROPERTY, dataset)).stdout.strip() == "on":
+        return ""
+    return (
+        f"its stream brings another key than {dataset} has, by which alone the older snapshots could be opened then: "
+        f"if the key was changed on purpose, 'zfs set {zfs.REKEY_PROPERTY}=on {dataset}' there lets it come"
+    )
