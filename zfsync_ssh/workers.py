@@ -247,8 +247,7 @@ class Workers:
             results = [await result for result in sent.results]
             check_answers(lane.client, sent, answer, results)
         except AgentError as error:
-            lane.error = error
-            self._fail(sent, "stalled" if isinstance(error, StalledError) else "lost", str(self._lost(error)))
+            self._gone(lane, sent, error)
             return
         finally:
             lane.under_way.remove(sent)
@@ -274,14 +273,17 @@ class Workers:
         self._observe(
             Notice(f"{self._target.host.at(sent.place)} has changed since it was listed: looking again.", True)
         )
+        asked = replace(sent, answer=lane.client.ask(question_about(item, sent.place, None)), results=[])
+        lane.under_way.append(asked)  # it may stand still as well
         try:
-            answer = await lane.client.ask(question_about(item, sent.place, None))
+            answer = await asked.answer
             assert isinstance(answer, Answer)
             changed = replan(item, answer.decision, answer.name, self._policy)
         except AgentError as error:
-            lane.error = error
-            self._fail(sent, "lost", str(self._lost(error)))
+            self._gone(lane, sent, error)
             return
+        finally:
+            lane.under_way.remove(asked)
         if answer.decision.kind == UPTODATE:
             self._dispatch.arrived(changed, answer.name)
             self._ledger.finish(changed, Status.UP_TO_DATE)
@@ -307,8 +309,8 @@ class Workers:
         if lane.sending is not None and not client.channel.paused:
             sent, who = lane.under_way[-1], lane.sending.waits_for(since)
         else:
-            sent = next((sent for sent in lane.under_way if not sent.known), lane.under_way[0])
-            who = target_waits(client, lane.sending is None, since)
+            sent = lane.waiting or lane.under_way[-1]
+            who = target_waits(client, sent, lane.sending is None, since)
         length = sent.bytes + (lane.sending.length if lane.sending and sent is lane.under_way[-1] else 0)
         name = self._source.host.at(sent.item.source.name)
         message = stood_still(name, self._stall_timeout, length, who)
@@ -316,6 +318,11 @@ class Workers:
             client.give_up(StalledError(message))
         elif not lane.stalled.done():
             lane.stalled.set_result(message)
+
+    def _gone(self, lane: Lane, sent: Sent, error: AgentError) -> None:
+        """The agent has gone before it answered about ``sent``."""
+        lane.error = error
+        self._fail(sent, "stalled" if isinstance(error, StalledError) else "lost", str(self._lost(error)))
 
     def _fail(self, sent: Sent, code: str, message: str) -> None:
         seconds = time.monotonic() - sent.started
