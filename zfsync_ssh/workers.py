@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -34,6 +35,7 @@ from .messages import (
 from .plan import place_for
 from .policy import Policy
 from .protocol import MAX_IN_FLIGHT
+from .sending import Sending
 from .source import Source
 from .steps import one_by_one, replan
 from .throttle import Throttle
@@ -220,9 +222,9 @@ class Workers:
             if lane.stalled.done():
                 sent.problem, sent.code = lane.stalled.result(), "stalled"
                 client.tell(Abort("it stood still at the source"))
-                await asyncio.wait((asyncio.ensure_future(sending.kill()),), timeout=KILL_SECONDS)
+                await _kill(sending)
             elif finishing is None:
-                await sending.kill()
+                await _kill(sending)
                 client.tell(Abort("the receiver had ended"))
             elif problem := finishing.result():
                 sent.problem = f"{item.source.name}: zfs send failed: {complaint.reason(problem)}."
@@ -230,7 +232,7 @@ class Workers:
             else:
                 client.tell(End(sending.length))
         except asyncio.CancelledError:
-            await sending.kill()
+            await _kill(sending)
             if client.streaming:
                 client.tell(Abort("interrupted"))
             raise
@@ -329,6 +331,13 @@ class Workers:
         self._dispatch.failed(sent.item)
         self._settled.set()
         self._ledger.finish(sent.item, Status.FAILED, code=code, message=message, bytes=sent.bytes, seconds=seconds)
+
+
+async def _kill(sending: Sending) -> None:
+    """End a `zfs send`, and wait for its end for `KILL_SECONDS`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KILL_SECONDS):
+            await sending.kill()
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:

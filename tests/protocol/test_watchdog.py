@@ -15,11 +15,12 @@ from tests.fakezfs import State
 from tests.protocol.conftest import FewChannels, Pair, zfs_command
 from tests.protocol.test_agent import SNAPSHOTS, Talk, fake_stream, sync, talk  # noqa: F401
 from tests.ssh.processes import eventually
-from zfsync_ssh import agent, heartbeat
+from zfsync_ssh import agent, heartbeat, workers
 from zfsync_ssh.errors import AgentError
 from zfsync_ssh.events import Event, Finished, Planned, Progress, Status
 from zfsync_ssh.messages import PROTOCOL, Answer, Beat, Begin, Data, End, Hello, Result, Stream
 from zfsync_ssh.orchestrator import Options, Replication
+from zfsync_ssh.sending import LocalSending
 from zfsync_ssh.source import LocalSource
 from zfsync_ssh.workers import PROGRESS_SECONDS
 
@@ -191,6 +192,44 @@ async def test_a_slow_pool_that_takes_a_little_now_and_then_is_waited_for(
     tree(pair)
     monkeypatch.setenv("FAKEZFS_SLOW", "0.02")  # for each 64 KiB: longer than the limit for all of it
     assert await pair.push(stall_timeout=LIMIT) == 0
+
+
+@pytest.fixture
+def unkillable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every `zfs send` here waits for the kernel, which lets it not end: a pool that is suspended does that."""
+    kill = LocalSending.kill
+
+    async def and_wait_for_the_kernel(sending: LocalSending) -> None:
+        await kill(sending)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(LocalSending, "kill", and_wait_for_the_kernel)
+    monkeypatch.setattr(workers, "KILL_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("unkillable")
+async def test_a_send_that_cannot_be_killed_holds_up_no_other_dataset_when_its_receive_fails(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(pair)
+    monkeypatch.setenv("FAKEZFS_FULL", str(PART))
+    run = asyncio.create_task(pair.push(channels=1))
+    done, _ = await asyncio.wait((run,), timeout=20)
+    assert done == {run}
+    assert run.result() == 3
+    assert sorted(outcome.status for outcome in pair.outcomes.values()) == ["failed", "sent", "sent"]
+
+
+@pytest.mark.usefixtures("unkillable")
+async def test_a_send_that_cannot_be_killed_holds_up_no_interrupt(pair: Pair) -> None:
+    tree(pair, "")
+    pair.receiver.hang(receive=PART)
+    run = asyncio.create_task(pair.push())
+    await asyncio.to_thread(eventually, "a stream is sent", lambda: any(isinstance(e, Progress) for e in pair.events))
+    run.cancel()
+    done, _ = await asyncio.wait((run,), timeout=20)
+    assert done == {run}
+    pair.receiver.hang()
 
 
 async def test_without_a_limit_a_stream_may_stand_still(pair: Pair) -> None:
