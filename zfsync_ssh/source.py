@@ -312,8 +312,9 @@ class AgentSource:
         self, recursive: bool, *, holds: str = "", creation: bool = False, remembered: Remembered | None = None
     ) -> Inventory:
         """See `Source`."""
-        self._control, _ = await self._endpoint.open()
-        self._idle.append(self._control)
+        if self._control is None or self._control.error is not None:
+            self._control, _ = await self._endpoint.open()
+            self._idle.append(self._control)
         inventory = await self._endpoint.inventory(
             self._control, recursive, holds=holds, creation=creation, remembered=remembered
         )
@@ -368,9 +369,9 @@ class AgentSource:
             try:
                 client, _ = await self._endpoint.open()
                 self._idle.append(client)
-            except ChannelRefused as error:
+            except ChannelRefused:
                 if not self._busy:
-                    raise AgentError(f"{self.host} opens no channel to send over: {error}.") from error
+                    raise
                 self._free.clear()
                 await self._free.wait()
         self._busy += 1
