@@ -290,7 +290,7 @@ class AgentSource:
         self._control: AgentClient | None = None
         self._idle: list[AgentClient] = []
         self._busy = 0
-        """Agents that send now."""
+        """Agents that are at work now, or being started."""
         self._free = asyncio.Event()
 
     @property
@@ -341,7 +341,7 @@ class AgentSource:
         """See `Source`."""
         child = child_of(self.root, stream.dataset)
         assert child is not None  # the plan has only datasets of the tree
-        client = await self._take()
+        client = await self._take(sends=True)
         return AgentSending(self, client, Send(child, *stream[1:]))
 
     async def close(self) -> None:
@@ -362,17 +362,42 @@ class AgentSource:
         finally:
             self.release(client if client.error is None else None)
 
-    async def _take(self) -> AgentClient:
-        """An agent that is free, or a new one; when there can be no more, wait for one."""
-        self._idle = [client for client in self._idle if client.error is None]
-        while not self._idle:
-            try:
-                client, _ = await self._endpoint.open()
-                self._idle.append(client)
-            except ChannelRefused:
-                if not self._busy:
-                    raise
+    async def _take(self, *, sends: bool = False) -> AgentClient:
+        """An agent that is free, or a new one; when there can be no more, wait for one.
+
+        With the control agent go the run's lock and, where the library makes them, its holds; and one that ``sends``
+        may be hung up on. So it does that only where there is no other.
+        """
+        refused: ChannelRefused | None = None
+        while True:
+            self._idle = [client for client in self._idle if client.error is None]
+            others = [client for client in self._idle if client is not self._control]
+            alone = refused is not None and not self._busy and not others
+            fit = others if sends and not alone else self._idle
+            if fit:
+                client = max(fit, key=lambda client: client is self._control)
+                self._idle.remove(client)
+                self._busy += 1
+                return client
+            if refused is None:
+                try:
+                    await self._start()
+                except ChannelRefused as error:
+                    refused = error
+            elif self._busy:
                 self._free.clear()
                 await self._free.wait()
+                refused = None
+            else:
+                raise refused
+
+    async def _start(self) -> None:
+        """Start another agent. Others may wait for it meanwhile."""
         self._busy += 1
-        return self._idle.pop()
+        try:
+            client, _ = await self._endpoint.open()
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._free.set()  # there is none any more that could be waited for
+        self._idle.append(client)
