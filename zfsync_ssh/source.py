@@ -20,6 +20,7 @@ from .holds import RUN_LOCK, lock_name
 from .listing import InventoryParser, Lines, listing_problem, missing
 from .lock import Lock, sweep
 from .messages import Data, Operation, Result, Send
+from .messages import Lock as LockQuestion
 from .operations import Operations
 from .recall import UNKNOWN, list_changed, list_rest, unknown
 from .remembered import Recall, Remembered, recalling
@@ -76,8 +77,8 @@ class Source(Protocol):
         """Carry out ``operations``, in order; a result each."""
         ...
 
-    async def lock(self, run: str) -> None:
-        """Let it be known, as long as this run lives, that its holds are not stale."""
+    async def lock(self, run: str) -> Result:
+        """Let it be known, as long as this run lives, that its holds are not stale; or why that cannot be."""
         ...
 
     async def send(self, stream: zfs.Stream) -> Sending:
@@ -178,11 +179,15 @@ class LocalSource:
             await asyncio.wait((work,))  # a thread goes on: what comes next must not overtake it
             raise
 
-    async def lock(self, run: str) -> None:
+    async def lock(self, run: str) -> Result:
         """See `Source`."""
         sweep(RUN_LOCK)
         self._lock = Lock(lock_name(run))
-        self._lock.acquire_own(run)
+        try:
+            self._lock.acquire_own(run)
+        except OSError as error:
+            return Result(False, "lock", f"cannot lock {self._lock.path}: {error.strerror}")
+        return Result(True)
 
     async def send(self, stream: zfs.Stream) -> LocalSending:
         """See `Source`."""
@@ -332,10 +337,10 @@ class AgentSource:
         with self._borrowed(await self._take()) as client:
             return await client.apply(operations)
 
-    async def lock(self, run: str) -> None:
+    async def lock(self, run: str) -> Result:
         """See `Source`."""
         assert self._control is not None  # the inventory came first
-        await self._control.lock(self.root, run)
+        return await self._control.result(LockQuestion(run))
 
     async def send(self, stream: zfs.Stream) -> AgentSending:
         """See `Source`."""
