@@ -81,8 +81,12 @@ class Source(Protocol):
         """Let it be known, as long as this run lives, that its holds are not stale; or why that cannot be."""
         ...
 
+    def open_ahead(self, count: int) -> None:
+        """Make ready for so many streams at once."""
+        ...
+
     async def send(self, stream: zfs.Stream) -> Sending:
-        """Start `zfs send`; `ZfsError`, or `AgentError`, when it cannot be started."""
+        """Start `zfs send`; `ZfsError`, `AgentError` or `ConnectError` when it cannot be started."""
         ...
 
     async def close(self) -> None:
@@ -188,6 +192,9 @@ class LocalSource:
         except OSError as error:
             return Result(False, "lock", f"cannot lock {self._lock.path}: {error.strerror}")
         return Result(True)
+
+    def open_ahead(self, count: int) -> None:
+        """See `Source`."""
 
     async def send(self, stream: zfs.Stream) -> LocalSending:
         """See `Source`."""
@@ -342,6 +349,10 @@ class AgentSource:
         assert self._control is not None  # the inventory came first
         return await self._control.result(LockQuestion(run))
 
+    def open_ahead(self, count: int) -> None:
+        """See `Source`."""
+        self._endpoint.open_ahead(count)
+
     async def send(self, stream: zfs.Stream) -> AgentSending:
         """See `Source`."""
         child = child_of(self.root, stream.dataset)
@@ -400,7 +411,7 @@ class AgentSource:
         """Start another agent. Others may wait for it meanwhile."""
         self._busy += 1
         try:
-            client, _ = await self._endpoint.open()
+            client = await self._endpoint.next()
         finally:
             self._busy -= 1
             if not self._busy:

@@ -35,12 +35,12 @@ class FewChannels(LocalOpener):
         super().__init__(bootstrap.command((agents.PYTHON,)))
         self.opened: list[LocalChannel] = []
         self._most = most
-        self._begun = 0
+        self.begun = 0
 
     async def open(self) -> Channel:
-        if self._begun - sum(channel.exit_status is not None for channel in self.opened) >= self._most:
+        if self.begun - sum(channel.exit_status is not None for channel in self.opened) >= self._most:
             raise ChannelRefused("open failed")
-        self._begun += 1
+        self.begun += 1
         channel = await super().open()
         assert isinstance(channel, LocalChannel)
         self.opened.append(channel)

@@ -10,7 +10,7 @@ import pytest
 from tests.protocol.conftest import FewChannels, Pair
 from zfsync_ssh.agent import AgentClient
 from zfsync_ssh.channel import LocalChannel
-from zfsync_ssh.events import Event, Finished, Notice
+from zfsync_ssh.events import Event, Finished, Notice, Planned
 from zfsync_ssh.keeping import Holds
 from zfsync_ssh.messages import Result, Send
 from zfsync_ssh.orchestrator import Options, Replication
@@ -84,3 +84,21 @@ async def test_a_receive_that_fails_early_costs_neither_the_runs_lock_nor_its_ho
     source = pair.remote_source("src/tree", opener)
     assert await Replication(source, pair.target(), Options(owner="test"), observe).run() == 3
     assert hung_up == [[False, True]]  # the control agent is the first
+
+
+async def test_the_channels_to_send_over_are_opened_while_the_rest_is_looked_at(pair: Pair) -> None:
+    for child in ("", "/a", "/b"):
+        pair.sender.create(f"src/tree{child}")
+        pair.sender.snapshot(f"src/tree{child}@1")
+    opener = FewChannels(9)
+    begun: list[int] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Planned):
+            begun.append(opener.begun)
+
+    for expected in (4, 1):  # the second run has nothing to send
+        opener.begun = 0
+        source = pair.remote_source("src/tree", opener)
+        assert await Replication(source, pair.target(), Options(8, owner="test"), observe).run() == 0
+        assert begun.pop() == expected
