@@ -16,7 +16,6 @@ from tests.protocol.conftest import FewChannels, Pair, zfs_command
 from tests.protocol.test_agent import SNAPSHOTS, Talk, fake_stream, sync, talk  # noqa: F401
 from tests.ssh.processes import eventually
 from zfsync_ssh import agent, heartbeat, workers
-from zfsync_ssh.errors import AgentError
 from zfsync_ssh.events import Event, Finished, Planned, Progress, Status
 from zfsync_ssh.messages import PROTOCOL, Answer, Beat, Begin, Data, End, Hello, Result, Stream
 from zfsync_ssh.orchestrator import Options, Replication
@@ -134,8 +133,6 @@ async def test_an_agent_that_is_not_heard_of_is_told_from_a_slow_pool(pair: Pair
     options = Options(owner="test", stall_timeout=LIMIT, rate_limit=16 << 20)
     try:
         assert await Replication(source, target, options, observe).run() == 3
-    except AgentError:  # one that was stopped was asked to release what is held
-        assert far
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
