@@ -8,8 +8,8 @@ Tests run it thousands of times: it imports only what starts at once.
 Environment: ``FAKEZFS_SLOW`` seconds to wait for each 64 KiB received; ``FAKEZFS_FULL`` bytes after which the pool is
 full; ``FAKEZFS_RECORDS``: streams begin with a record as those of OpenZFS do.
 
-``State.hang`` lets every send or receive stand still at some byte, and every destroy, until it is told otherwise or its
-parent has ended.
+``State.hang`` lets every send or receive stand still at some byte, and every list, create or destroy before it begins,
+until it is told otherwise or its parent has ended.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class State:
     def hang(self, **after: int) -> None:
         """From now on, every ``send`` or ``receive`` stands still after so many bytes of a snapshot, or none does.
 
-        Likewise every ``destroy``, before it does anything.
+        So does every ``list``, ``create`` or ``destroy``, whatever the number, before it does anything.
         """
         with self.open() as state:
             state["hang"] = after
@@ -168,13 +168,25 @@ def add(state: dict[str, Any], name: str, kind: str, properties: dict[str, str])
 
 
 def stand_still(state_file: State) -> None:
-    """Do nothing, as long as that is wanted and the parent lives: a test leaves nobody behind."""
+    """Do nothing, as long as that is wanted and the parent lives, and end: a test leaves nobody behind."""
     parent, wanted = os.getppid(), True
     while wanted and os.getppid() == parent:
         time.sleep(0.05)
         with state_file.open() as state:
             wanted = bool(state["hang"])
     sys.exit(1)
+
+
+def stand_first(state_file: State, verb: str) -> None:
+    """Likewise, as long as that is wanted of this verb, but go on then."""
+    parent = os.getppid()
+    while True:
+        with state_file.open() as state:
+            if verb not in state.get("hang", {}):
+                return
+        if os.getppid() != parent:
+            sys.exit(1)
+        time.sleep(0.05)
 
 
 def fail(message: str) -> None:
@@ -709,4 +721,6 @@ def main() -> None:
     path, verb, *arguments = sys.argv[1:]
     with open(path + ".log", "a") as log:
         log.write("\0".join([verb, *arguments]) + "\n")
+    if verb in ("list", "create"):
+        stand_first(State(path), verb)
     VERBS[verb](path, arguments)

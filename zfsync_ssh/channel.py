@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from .concurrency import end_process, whole
+from .errors import ConnectError
 
 MAX_STDERR_BYTES = 16 << 10
 CLOSE_SECONDS = 5.0
@@ -118,8 +119,8 @@ class Channel:
         self.resume_writing()
 
 
-class ChannelRefused(Exception):
-    """No more channels for now, as sshd says at its MaxSessions: go on with those there are."""
+class ChannelRefused(ConnectError):
+    """No more channels for now, as sshd says at its MaxSessions: go on with those there are, if there are some."""
 
 
 class LocalChannel(Channel, asyncio.SubprocessProtocol):

@@ -92,8 +92,8 @@ async def run_job(job: Job, steps: Steps, around: Surroundings) -> Report:
     report = Report(job.name)
     try:
         await _locked(job, lock, around)
-    except LockedError as error:
-        around.log(str(error))
+    except (LockedError, UsageError) as error:
+        around.log(str(error), failed=not isinstance(error, LockedError))
         report.failures.append(Failure(error.exit_code, str(error)))
         return report
     try:
@@ -105,12 +105,18 @@ async def run_job(job: Job, steps: Steps, around: Surroundings) -> Report:
 
 
 async def _locked(job: Job, lock: Lock, around: Surroundings) -> None:
-    """Take the lock, waiting for it as long as the job says; `LockedError` when it is not to be had."""
+    """Take the lock, waiting for it as long as the job says.
+
+    `LockedError` when another run has it to the end, `UsageError` when nobody can take it.
+    """
     begun = around.monotonic()
-    while (holder := lock.acquire(around.owner)) is not None:
-        if around.monotonic() - begun >= job.timing.wait.total_seconds():
-            raise LockedError(f"It is running already: {holder or 'its holder has not said where'}.")
-        await around.sleep(LOCK_PAUSE_SECONDS)
+    try:
+        while (holder := lock.acquire(around.owner)) is not None:
+            if around.monotonic() - begun >= job.timing.wait.total_seconds():
+                raise LockedError(f"It is running already: {holder or 'its holder has not said where'}.")
+            await around.sleep(LOCK_PAUSE_SECONDS)
+    except OSError as error:
+        raise UsageError(f"Its lock {lock.path} cannot be taken, so nothing was done: {error.strerror}.") from error
 
 
 def _made(directory: Path) -> Path:

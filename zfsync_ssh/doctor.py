@@ -160,8 +160,8 @@ class _Look:
         if self._end.host:
             if about is not None:
                 self._tell(checks.clock(about.time, asked, answered))
-            more = transfer.channels if self._receives else transfer.channels - 1
-            self._tell(checks.sessions(1 + len(await endpoint.open_many(more)), 1 + more))
+            opened = await endpoint.open_many(transfer.channels)
+            self._tell(checks.sessions(1 + len(opened), 1 + transfer.channels))
 
 
 # ---- the key and the host's ------------------------------------------------------------------------------------------

@@ -77,8 +77,13 @@ class Endpoint:
         return hello
 
     def open_ahead(self, count: int) -> None:
-        """Begin to open ``count`` channels, which `open_many` is then asked for."""
+        """Begin to open ``count`` channels, which `open_many` or `next` is then asked for."""
         self._ahead += [asyncio.create_task(self.open()) for _ in range(count)]
+
+    async def next(self) -> AgentClient:
+        """An agent on a channel that was opened ahead, if there is one left, else on another, as by `open`."""
+        client, _ = await (self._ahead.pop(0) if self._ahead else self.open())
+        return client
 
     async def open_many(self, count: int) -> list[AgentClient]:
         """Open up to ``count`` channels at once; those that could not be opened, or have no agent, are left out.

@@ -45,7 +45,10 @@ class Holds:
             return
         root = self._source.root
         if not self._held:
-            await self._source.lock(self._run)
+            locked = await self._source.lock(self._run)
+            if not locked.ok:  # what is held would look like what a run left behind
+                self._complain(locked)
+                return
         operations = [] if self._held else [Operation("announce", root, (self._tag,))]
         operations += [Operation("hold", name, (self._tag,)) for name in new]
         self._held.update(dict.fromkeys(new))  # before they are: whatever happens meanwhile, they are given back

@@ -60,9 +60,14 @@ class Lane:
         return {sent.item.child for sent in self.under_way if sent.place == sent.item.target}
 
     @property
+    def waiting(self) -> Sent | None:
+        """The first that answers are still to come about."""
+        return next((sent for sent in self.under_way if not sent.known), None)
+
+    @property
     def mark(self) -> Hashable | None:
         """Changes with every byte and answer; None when the lane waits for nothing."""
-        if self.sending is None and not self.client.unanswered:
+        if self.sending is None and self.waiting is None:
             return None
         return self.client.progress, self.before, self.sending and (id(self.sending), self.sending.length)
 
@@ -102,9 +107,11 @@ def check_answers(client: AgentClient, sent: Sent, answer: Message, results: lis
         raise error
 
 
-def target_waits(client: AgentClient, whole: bool, since: float) -> str:
+def target_waits(client: AgentClient, sent: Sent, whole: bool, since: float) -> str:
     """Whom a stream waits for that the target has taken nothing of ``since`` then, ``whole`` or not: a clause."""
     if client.heard <= since:
         return f"the agent on {client.host} was not heard of"
-    what = "came to no end after the whole stream" if whole else "took nothing more"
-    return f"zfs receive {what} on {client.host}, where the agent answers ('zpool status' there may say why)"
+    what = "receive came to no end after the whole stream" if whole else "receive took nothing more"
+    if not sent.results:
+        what = "list came to no end"
+    return f"zfs {what} on {client.host}, where the agent answers ('zpool status' there may say why)"

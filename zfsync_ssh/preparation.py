@@ -88,7 +88,8 @@ class Preparation:
         made = await self._align(control, source, target)
         made = self._planned(made, agreed)
         if not self._dry_run:  # while the rest is looked at
-            self._target.open_ahead(min(self._channels, len(made.plan.work)))
+            for end in (self._target, self._source):
+                end.open_ahead(min(self._channels, len(made.plan.work)))
         written = await self._hold_and_measure(made)
         if gone := self._gone(made, written):
             names = f"{gone[0]} and {len(gone) - 1} more have" if len(gone) > 1 else f"{gone[0]} has"

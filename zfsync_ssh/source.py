@@ -20,6 +20,7 @@ from .holds import RUN_LOCK, lock_name
 from .listing import InventoryParser, Lines, listing_problem, missing
 from .lock import Lock, sweep
 from .messages import Data, Operation, Result, Send
+from .messages import Lock as LockQuestion
 from .operations import Operations
 from .recall import UNKNOWN, list_changed, list_rest, unknown
 from .remembered import Recall, Remembered, recalling
@@ -76,12 +77,16 @@ class Source(Protocol):
         """Carry out ``operations``, in order; a result each."""
         ...
 
-    async def lock(self, run: str) -> None:
-        """Let it be known, as long as this run lives, that its holds are not stale."""
+    async def lock(self, run: str) -> Result:
+        """Let it be known, as long as this run lives, that its holds are not stale; or why that cannot be."""
+        ...
+
+    def open_ahead(self, count: int) -> None:
+        """Make ready for so many streams at once."""
         ...
 
     async def send(self, stream: zfs.Stream) -> Sending:
-        """Start `zfs send`; `ZfsError`, or `AgentError`, when it cannot be started."""
+        """Start `zfs send`; `ZfsError`, `AgentError` or `ConnectError` when it cannot be started."""
         ...
 
     async def close(self) -> None:
@@ -178,11 +183,18 @@ class LocalSource:
             await asyncio.wait((work,))  # a thread goes on: what comes next must not overtake it
             raise
 
-    async def lock(self, run: str) -> None:
+    async def lock(self, run: str) -> Result:
         """See `Source`."""
         sweep(RUN_LOCK)
         self._lock = Lock(lock_name(run))
-        self._lock.acquire_own(run)
+        try:
+            self._lock.acquire_own(run)
+        except OSError as error:
+            return Result(False, "lock", f"cannot lock {self._lock.path}: {error.strerror}")
+        return Result(True)
+
+    def open_ahead(self, count: int) -> None:
+        """See `Source`."""
 
     async def send(self, stream: zfs.Stream) -> LocalSending:
         """See `Source`."""
@@ -290,7 +302,7 @@ class AgentSource:
         self._control: AgentClient | None = None
         self._idle: list[AgentClient] = []
         self._busy = 0
-        """Agents that send now."""
+        """Agents that are at work now, or being started."""
         self._free = asyncio.Event()
 
     @property
@@ -312,8 +324,9 @@ class AgentSource:
         self, recursive: bool, *, holds: str = "", creation: bool = False, remembered: Remembered | None = None
     ) -> Inventory:
         """See `Source`."""
-        self._control, _ = await self._endpoint.open()
-        self._idle.append(self._control)
+        if self._control is None or self._control.error is not None:
+            self._control, _ = await self._endpoint.open()
+            self._idle.append(self._control)
         inventory = await self._endpoint.inventory(
             self._control, recursive, holds=holds, creation=creation, remembered=remembered
         )
@@ -331,16 +344,20 @@ class AgentSource:
         with self._borrowed(await self._take()) as client:
             return await client.apply(operations)
 
-    async def lock(self, run: str) -> None:
+    async def lock(self, run: str) -> Result:
         """See `Source`."""
         assert self._control is not None  # the inventory came first
-        await self._control.lock(self.root, run)
+        return await self._control.result(LockQuestion(run))
+
+    def open_ahead(self, count: int) -> None:
+        """See `Source`."""
+        self._endpoint.open_ahead(count)
 
     async def send(self, stream: zfs.Stream) -> AgentSending:
         """See `Source`."""
         child = child_of(self.root, stream.dataset)
         assert child is not None  # the plan has only datasets of the tree
-        client = await self._take()
+        client = await self._take(sends=True)
         return AgentSending(self, client, Send(child, *stream[1:]))
 
     async def close(self) -> None:
@@ -361,17 +378,42 @@ class AgentSource:
         finally:
             self.release(client if client.error is None else None)
 
-    async def _take(self) -> AgentClient:
-        """An agent that is free, or a new one; when there can be no more, wait for one."""
-        self._idle = [client for client in self._idle if client.error is None]
-        while not self._idle:
-            try:
-                client, _ = await self._endpoint.open()
-                self._idle.append(client)
-            except ChannelRefused as error:
-                if not self._busy:
-                    raise AgentError(f"{self.host} opens no channel to send over: {error}.") from error
+    async def _take(self, *, sends: bool = False) -> AgentClient:
+        """An agent that is free, or a new one; when there can be no more, wait for one.
+
+        With the control agent go the run's lock and, where the library makes them, its holds; and one that ``sends``
+        may be hung up on. So it does that only where there is no other.
+        """
+        refused: ChannelRefused | None = None
+        while True:
+            self._idle = [client for client in self._idle if client.error is None]
+            others = [client for client in self._idle if client is not self._control]
+            alone = refused is not None and not self._busy and not others
+            fit = others if sends and not alone else self._idle
+            if fit:
+                client = max(fit, key=lambda client: client is self._control)
+                self._idle.remove(client)
+                self._busy += 1
+                return client
+            if refused is None:
+                try:
+                    await self._start()
+                except ChannelRefused as error:
+                    refused = error
+            elif self._busy:
                 self._free.clear()
                 await self._free.wait()
+                refused = None
+            else:
+                raise refused
+
+    async def _start(self) -> None:
+        """Start another agent. Others may wait for it meanwhile."""
         self._busy += 1
-        return self._idle.pop()
+        try:
+            client = await self._endpoint.next()
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._free.set()  # there is none any more that could be waited for
+        self._idle.append(client)

@@ -198,7 +198,10 @@ class SshConnection:
         except asyncssh.ChannelOpenError as error:
             if self.lost:
                 raise ConnectError(f"The connection to {self._host} was lost.") from error
-            raise ChannelRefused(str(error)) from error
+            raise ChannelRefused(
+                f"sshd on {self._host} opens no session ({error.reason}): MaxSessions in its sshd_config may allow "
+                f"none, or its log says why."
+            ) from error
         except (asyncssh.Error, OSError) as error:
             raise ConnectError(f"The connection to {self._host} was lost: {error}.") from error
         channel = cast(SshChannel, session)

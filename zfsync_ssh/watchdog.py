@@ -10,6 +10,8 @@ from .units import span_words
 
 STALL_SECONDS = 300.0
 """A pool that is busy, or a traversal that finds nothing new, may take minutes."""
+MAX_GAP_SECONDS = 5.0
+"""After a longer time without a look nothing can be said: this process itself stood, by Ctrl-Z or with its machine."""
 MIN_STALL_SECONDS = 30
 """Several of an agent's beats: see `zfsync_ssh.agent.BEAT_SECONDS`."""
 
@@ -21,14 +23,16 @@ class Watch:
         self._limit = limit
         self._clock = clock
         self._mark: Hashable | None = None
-        self.since = clock()
-        """When it last moved, by the clock."""
+        self.since = self._looked = clock()
+        """When it last moved, by the clock, or was looked at again after it had not been for long."""
 
     def stands(self, mark: Hashable | None) -> bool:
         """Whether it has stood at ``mark`` for too long. None: there is nothing to wait for."""
-        if mark is None or mark != self._mark:
-            self._mark, self.since = mark, self._clock()
-        return bool(self._limit) and self._clock() - self.since >= self._limit
+        now = self._clock()
+        if mark is None or mark != self._mark or now - self._looked > MAX_GAP_SECONDS:
+            self._mark, self.since = mark, now
+        self._looked = now
+        return bool(self._limit) and now - self.since >= self._limit
 
 
 def stood_still(dataset: str, seconds: float, length: int, who: str) -> str:

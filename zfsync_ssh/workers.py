@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -34,6 +35,7 @@ from .messages import (
 from .plan import place_for
 from .policy import Policy
 from .protocol import MAX_IN_FLIGHT
+from .sending import Sending
 from .source import Source
 from .steps import one_by_one, replan
 from .throttle import Throttle
@@ -220,9 +222,9 @@ class Workers:
             if lane.stalled.done():
                 sent.problem, sent.code = lane.stalled.result(), "stalled"
                 client.tell(Abort("it stood still at the source"))
-                await asyncio.wait((asyncio.ensure_future(sending.kill()),), timeout=KILL_SECONDS)
+                await _kill(sending)
             elif finishing is None:
-                await sending.kill()
+                await _kill(sending)
                 client.tell(Abort("the receiver had ended"))
             elif problem := finishing.result():
                 sent.problem = f"{item.source.name}: zfs send failed: {complaint.reason(problem)}."
@@ -230,7 +232,7 @@ class Workers:
             else:
                 client.tell(End(sending.length))
         except asyncio.CancelledError:
-            await sending.kill()
+            await _kill(sending)
             if client.streaming:
                 client.tell(Abort("interrupted"))
             raise
@@ -247,8 +249,7 @@ class Workers:
             results = [await result for result in sent.results]
             check_answers(lane.client, sent, answer, results)
         except AgentError as error:
-            lane.error = error
-            self._fail(sent, "stalled" if isinstance(error, StalledError) else "lost", str(self._lost(error)))
+            self._gone(lane, sent, error)
             return
         finally:
             lane.under_way.remove(sent)
@@ -274,14 +275,17 @@ class Workers:
         self._observe(
             Notice(f"{self._target.host.at(sent.place)} has changed since it was listed: looking again.", True)
         )
+        asked = replace(sent, answer=lane.client.ask(question_about(item, sent.place, None)), results=[])
+        lane.under_way.append(asked)  # it may stand still as well
         try:
-            answer = await lane.client.ask(question_about(item, sent.place, None))
+            answer = await asked.answer
             assert isinstance(answer, Answer)
             changed = replan(item, answer.decision, answer.name, self._policy)
         except AgentError as error:
-            lane.error = error
-            self._fail(sent, "lost", str(self._lost(error)))
+            self._gone(lane, sent, error)
             return
+        finally:
+            lane.under_way.remove(asked)
         if answer.decision.kind == UPTODATE:
             self._dispatch.arrived(changed, answer.name)
             self._ledger.finish(changed, Status.UP_TO_DATE)
@@ -307,8 +311,8 @@ class Workers:
         if lane.sending is not None and not client.channel.paused:
             sent, who = lane.under_way[-1], lane.sending.waits_for(since)
         else:
-            sent = next((sent for sent in lane.under_way if not sent.known), lane.under_way[0])
-            who = target_waits(client, lane.sending is None, since)
+            sent = lane.waiting or lane.under_way[-1]
+            who = target_waits(client, sent, lane.sending is None, since)
         length = sent.bytes + (lane.sending.length if lane.sending and sent is lane.under_way[-1] else 0)
         name = self._source.host.at(sent.item.source.name)
         message = stood_still(name, self._stall_timeout, length, who)
@@ -317,11 +321,23 @@ class Workers:
         elif not lane.stalled.done():
             lane.stalled.set_result(message)
 
+    def _gone(self, lane: Lane, sent: Sent, error: AgentError) -> None:
+        """The agent has gone before it answered about ``sent``."""
+        lane.error = error
+        self._fail(sent, "stalled" if isinstance(error, StalledError) else "lost", str(self._lost(error)))
+
     def _fail(self, sent: Sent, code: str, message: str) -> None:
         seconds = time.monotonic() - sent.started
         self._dispatch.failed(sent.item)
         self._settled.set()
         self._ledger.finish(sent.item, Status.FAILED, code=code, message=message, bytes=sent.bytes, seconds=seconds)
+
+
+async def _kill(sending: Sending) -> None:
+    """End a `zfs send`, and wait for its end for `KILL_SECONDS`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KILL_SECONDS):
+            await sending.kill()
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:

@@ -14,9 +14,9 @@ import pytest
 from tests import agents, fakezfs
 from tests.fakezfs import State
 from zfsync_ssh import bootstrap
-from zfsync_ssh.channel import LocalOpener
+from zfsync_ssh.channel import Channel, ChannelRefused, LocalChannel, LocalOpener
 from zfsync_ssh.dataset import Host
-from zfsync_ssh.endpoint import Endpoint
+from zfsync_ssh.endpoint import ChannelOpener, Endpoint
 from zfsync_ssh.events import Event, Finished, Observer, Outcome
 from zfsync_ssh.lock import VARIABLE
 from zfsync_ssh.orchestrator import Options, Replication
@@ -28,6 +28,25 @@ def zfs_command(state: State) -> tuple[str, ...]:
     return fakezfs.command(state.path)
 
 
+class FewChannels(LocalOpener):
+    """Opens no more than so many channels, as sshd's MaxSessions would have it."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(bootstrap.command((agents.PYTHON,)))
+        self.opened: list[LocalChannel] = []
+        self._most = most
+        self.begun = 0
+
+    async def open(self) -> Channel:
+        if self.begun - sum(channel.exit_status is not None for channel in self.opened) >= self._most:
+            raise ChannelRefused("open failed")
+        self.begun += 1
+        channel = await super().open()
+        assert isinstance(channel, LocalChannel)
+        self.opened.append(channel)
+        return channel
+
+
 @dataclass
 class Pair:
     """A sender and a receiver. `push` sends ``src/tree`` to ``dst/tree``."""
@@ -36,12 +55,12 @@ class Pair:
     receiver: State
     events: list[Event] = field(default_factory=list)
 
-    def target(self, root: str = "dst/tree", buffer: str = "") -> Endpoint:
-        opener = LocalOpener(bootstrap.command((agents.PYTHON,)))
+    def target(self, root: str = "dst/tree", buffer: str = "", opener: ChannelOpener | None = None) -> Endpoint:
+        opener = opener or LocalOpener(bootstrap.command((agents.PYTHON,)))
         return Endpoint(opener, Host("there"), root, buffer or root + ".zfsyncbuffer", zfs_command(self.receiver))
 
-    def remote_source(self, root: str) -> AgentSource:
-        opener = LocalOpener(bootstrap.command((agents.PYTHON,)))
+    def remote_source(self, root: str, opener: ChannelOpener | None = None) -> AgentSource:
+        opener = opener or LocalOpener(bootstrap.command((agents.PYTHON,)))
         return AgentSource(Endpoint(opener, Host("far"), root, "", zfs_command(self.sender)))
 
     async def push(self, source: str = "src/tree", root: str = "dst/tree", pull: bool = False, **options: Any) -> int:

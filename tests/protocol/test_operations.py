@@ -8,19 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from tests import agents
 from tests.fakezfs import State
 from tests.protocol.conftest import Pair, zfs_command
+from zfsync_ssh import bootstrap
+from zfsync_ssh.channel import LocalOpener
 from zfsync_ssh.dataset import Inventory
 from zfsync_ssh.errors import AgentError, UsageError
 from zfsync_ssh.events import Changed, Event, Notice, Opened, Planned, Status
 from zfsync_ssh.holds import digest_of, property_of, tag_of
 from zfsync_ssh.jobs import show_holds
 from zfsync_ssh.keeping import Holds
+from zfsync_ssh.lock import VARIABLE
 from zfsync_ssh.messages import Operation, Result
 from zfsync_ssh.operations import Operations
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.policy import Divergence, Policy
-from zfsync_ssh.source import LocalSource
+from zfsync_ssh.source import LocalSource, Source
 from zfsync_ssh.tree import Tree
 from zfsync_ssh.zfs import GONE_PROPERTY
 
@@ -333,6 +337,22 @@ async def test_where_nothing_can_be_held_it_is_said_once(pair: Pair) -> None:
     assert "'zfs allow -u USER hold,release,userprop src/tree' grants it; --no-hold" in notice.text
     await holds.release()
     await end.close()
+
+
+@pytest.mark.parametrize("pull", [False, True])
+async def test_where_the_runs_lock_cannot_be_taken_nothing_is_held_and_it_is_said(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pull: bool
+) -> None:
+    pair.sender.snapshot("src/tree@1")
+    monkeypatch.setenv(VARIABLE, "/nonexistent")
+    there = LocalOpener(f"{VARIABLE}={tmp_path} {bootstrap.command((agents.PYTHON,))}")  # the target's own lock
+    source: Source = pair.remote_source("src/tree") if pull else LocalSource("src/tree", zfs_command(pair.sender))
+    target = pair.target(opener=there)
+    assert await Replication(source, target, Options(owner="test"), pair.events.append).run() == 0
+    (notice,) = [event for event in pair.events if isinstance(event, Notice)]
+    assert "src/tree lets nothing be held (cannot lock /nonexistent/zfsync-@run-" in notice.text
+    assert "No such file or directory), so" in notice.text
+    assert not any(command[0] == "hold" for command in pair.sender.commands())
 
 
 async def test_what_cannot_be_released_stays_announced_for_the_next_run(pair: Pair) -> None:

@@ -15,7 +15,7 @@ from tests.protocol.conftest import Pair, zfs_command
 from zfsync_ssh.buffer import default_buffer
 from zfsync_ssh.channel import LocalOpener
 from zfsync_ssh.dataset import Host
-from zfsync_ssh.endpoint import Endpoint
+from zfsync_ssh.endpoint import ChannelOpener, Endpoint
 from zfsync_ssh.errors import ZfsError
 from zfsync_ssh.events import Changed, Notice, Status
 from zfsync_ssh.jobs import compare
@@ -32,7 +32,8 @@ class Confined(Pair):
     log: Path
     bounds: dict[str, Any]
 
-    def target(self, root: str = "dst/served", buffer: str = "") -> Endpoint:
+    def target(self, root: str = "dst/served", buffer: str = "", opener: ChannelOpener | None = None) -> Endpoint:
+        assert opener is None  # there is but one way there
         return self.end(self.receiver, root, buffer or default_buffer(root))
 
     async def push(self, source: str = "src/tree", root: str = "dst/served", pull: bool = False, **options: Any) -> int:

@@ -12,14 +12,15 @@ import pytest
 
 from tests import agents
 from tests.fakezfs import State
-from tests.protocol.conftest import Pair, zfs_command
+from tests.protocol.conftest import FewChannels, Pair, zfs_command
 from tests.protocol.test_agent import SNAPSHOTS, Talk, fake_stream, sync, talk  # noqa: F401
 from tests.ssh.processes import eventually
-from zfsync_ssh import agent, heartbeat
-from zfsync_ssh.errors import AgentError
-from zfsync_ssh.events import Event, Progress, Status
+from zfsync_ssh import agent, heartbeat, workers
+from zfsync_ssh.events import Event, Finished, Planned, Progress, Status
 from zfsync_ssh.messages import PROTOCOL, Answer, Beat, Begin, Data, End, Hello, Result, Stream
 from zfsync_ssh.orchestrator import Options, Replication
+from zfsync_ssh.sending import LocalSending
+from zfsync_ssh.source import LocalSource
 from zfsync_ssh.workers import PROGRESS_SECONDS
 
 LARGE, PART = 12 << 20, 3 << 20
@@ -132,8 +133,6 @@ async def test_an_agent_that_is_not_heard_of_is_told_from_a_slow_pool(pair: Pair
     options = Options(owner="test", stall_timeout=LIMIT, rate_limit=16 << 20)
     try:
         assert await Replication(source, target, options, observe).run() == 3
-    except AgentError:  # one that was stopped was asked to release what is held
-        assert far
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
@@ -145,12 +144,89 @@ async def test_an_agent_that_is_not_heard_of_is_told_from_a_slow_pool(pair: Pair
     await again(pair, pair.receiver, True)
 
 
+async def test_a_second_look_at_the_target_that_comes_to_no_end_is_given_up(pair: Pair) -> None:
+    pair.sender.snapshot("src/tree@1")
+    assert await pair.push() == 0
+    pair.sender.snapshot("src/tree@2")
+
+    def observe(event: Event) -> None:
+        pair.events.append(event)
+        if isinstance(event, Planned):
+            pair.receiver.snapshot("dst/tree@theirs")
+            pair.receiver.hang(list=0)
+        elif isinstance(event, Finished):
+            pair.receiver.hang()
+
+    assert await asyncio.wait_for(pair.replicate(observe, stall_timeout=LIMIT), 30) == 3
+    stalled = pair.outcomes["src/tree"]
+    assert stalled.code == "stalled"
+    assert "bytes: zfs list came to no end on there, where the agent answers" in stalled.message
+
+
+async def test_a_buffer_that_is_long_in_the_making_over_the_only_channel_does_not_end_the_watch(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(pair, "", size=PART)
+    monkeypatch.setenv("FAKEZFS_FULL", "2000")  # so the root fails, and what comes below it goes to the buffer
+    pair.receiver.hang(create=0)
+    target, options = pair.target(opener=FewChannels(1)), Options(owner="test", stall_timeout=LIMIT)
+    source = LocalSource("src/tree", zfs_command(pair.sender))
+    run = asyncio.create_task(Replication(source, target, options, pair.events.append).run())
+    await asyncio.to_thread(
+        eventually, "the buffer is made", lambda: any(command[0] == "create" for command in pair.receiver.commands())
+    )
+    await asyncio.sleep(LIMIT + 1)
+    assert not run.done()
+    pair.receiver.hang(receive=0)
+    assert await asyncio.wait_for(run, 30) == 3
+    assert "stalled" in [outcome.code for outcome in pair.outcomes.values()]
+    pair.receiver.hang()
+
+
 async def test_a_slow_pool_that_takes_a_little_now_and_then_is_waited_for(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree(pair)
     monkeypatch.setenv("FAKEZFS_SLOW", "0.02")  # for each 64 KiB: longer than the limit for all of it
     assert await pair.push(stall_timeout=LIMIT) == 0
+
+
+@pytest.fixture
+def unkillable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every `zfs send` here waits for the kernel, which lets it not end: a pool that is suspended does that."""
+    kill = LocalSending.kill
+
+    async def and_wait_for_the_kernel(sending: LocalSending) -> None:
+        await kill(sending)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(LocalSending, "kill", and_wait_for_the_kernel)
+    monkeypatch.setattr(workers, "KILL_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("unkillable")
+async def test_a_send_that_cannot_be_killed_holds_up_no_other_dataset_when_its_receive_fails(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(pair)
+    monkeypatch.setenv("FAKEZFS_FULL", str(PART))
+    run = asyncio.create_task(pair.push(channels=1))
+    done, _ = await asyncio.wait((run,), timeout=20)
+    assert done == {run}
+    assert run.result() == 3
+    assert sorted(outcome.status for outcome in pair.outcomes.values()) == ["failed", "sent", "sent"]
+
+
+@pytest.mark.usefixtures("unkillable")
+async def test_a_send_that_cannot_be_killed_holds_up_no_interrupt(pair: Pair) -> None:
+    tree(pair, "")
+    pair.receiver.hang(receive=PART)
+    run = asyncio.create_task(pair.push())
+    await asyncio.to_thread(eventually, "a stream is sent", lambda: any(isinstance(e, Progress) for e in pair.events))
+    run.cancel()
+    done, _ = await asyncio.wait((run,), timeout=20)
+    assert done == {run}
+    pair.receiver.hang()
 
 
 async def test_without_a_limit_a_stream_may_stand_still(pair: Pair) -> None:

@@ -158,6 +158,14 @@ def test_fewer_sessions_than_a_run_wants(client: Client, site: Site) -> None:
     assert found.of("sessions")["text"].startswith("sshd gives 2 at once, and a run wants 5")
 
 
+def test_no_session_at_all(client: Client, site: Site) -> None:
+    sshd = site.sshd(AuthorizedKeysFile=str(client.account), MaxSessions="0")
+    way = ["-p", str(sshd.port), "-i", str(site.keys.user), "-F", f"{site.directory}/ssh_config"]
+    found = Checks(client.zfsync(["doctor", f"127.0.0.1:{site.root}", *way, "--json"]))
+    assert (found.status, found.bad) == (1, ["connection"])
+    assert "MaxSessions" in found.of("connection")["text"]
+
+
 @pytest.mark.usefixtures("agent")
 def test_an_ssh_agent_is_not_asked_because_cron_has_none(client: Client) -> None:
     found = look(client)

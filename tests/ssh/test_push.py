@@ -76,6 +76,20 @@ def test_an_sshd_that_has_no_more_sessions_means_fewer_channels(
     assert (sshd.connections, sshd.sessions) == (1, sessions)
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_pull_from_an_sshd_that_has_few_sessions(limit: int, site: Site, zfsync: Zfsync) -> None:
+    sshd = site.sshd(MaxSessions=str(limit))
+    for child in ("", "/a", "/a/b", "/c"):
+        site.receiver.create(site.root + child)
+        site.receiver.snapshot(f"{site.root}{child}@1")
+    site.sender.create("here")
+    _, _, there, *way = site.arguments(sshd.port, "--channels", "3", "--buffer-behind", "0")
+    run = zfsync(["pull", there, "here/copy", *way])
+    assert (run.status, run.err) == (0, "")
+    assert site.sender.guids("here/copy") == site.receiver.guids(site.root)
+    assert (sshd.connections, sshd.sessions) == (1, limit)
+
+
 def test_the_ssh_config_says_where_to_as_whom_and_with_which_key(site: Site, sshd: Sshd, zfsync: Zfsync) -> None:
     site.tree()
     user = sshd_user()

@@ -194,6 +194,27 @@ def test_no_cipher_in_common_is_said(site: Site, zfsync: Zfsync) -> None:
     assert run.sentence.startswith("The SSH connection to 127.0.0.1 failed: ")
 
 
+# -- a session --
+
+
+@pytest.mark.parametrize("command", ["push", "pull", "compare", "verify", "cleanbuffer", "prune", "holds", "cron"])
+def test_a_session_that_is_refused_is_said(command: str, site: Site, zfsync: Zfsync) -> None:
+    sshd = site.sshd(MaxSessions="0")
+    site.tree()
+    _, here, there, *way = site.arguments(sshd.port)
+    operands = {
+        "push": [here, there],
+        "pull": [there, here],
+        "compare": [here, there],
+        "verify": [here, there],
+        "prune": [there, "--keep", "daily=1"],
+        "cron": ["run", here, there, "--no-jitter"],
+    }
+    run = zfsync([command, *operands.get(command, [there]), *way])
+    sentence = "sshd on 127.0.0.1 opens no session (open failed): MaxSessions in its sshd_config may allow none, "
+    assert (run.status, run.err.count(sentence), run.err.count("\n")) == (5, 1, 1), run.err
+
+
 # -- how it is said --
 
 

@@ -304,6 +304,18 @@ async def test_it_waits_for_the_lock_when_told(fakes: Fakes, around: Surrounding
     assert (report.exit_code, report.snapshot) == (0, "20210127-0646_M")
 
 
+async def test_a_lock_that_cannot_be_taken_is_told(fakes: Fakes, around: Surroundings, tmp_path: Path) -> None:
+    path = tmp_path / "state" / "zfsync-web.lock"
+    path.mkdir(parents=True)
+    report = await run_job(JOB, fakes, around)
+    assert (report.exit_code, report.paragraph) == (
+        2,
+        f"Job web: Its lock {path} cannot be taken, so nothing was done: Is a directory.",
+    )
+    assert fakes.done == []
+    assert logged(tmp_path) == [f"Its lock {path} cannot be taken, so nothing was done: Is a directory."]
+
+
 async def test_the_lock_goes_with_a_run_that_is_ended(fakes: Fakes, around: Surroundings) -> None:
     fakes.wrong = {f"push {ONE}": [asyncio.CancelledError()]}  # type: ignore[list-item]
     with pytest.raises(asyncio.CancelledError):
