@@ -14,7 +14,8 @@ from .dataset import Host, check_name
 from .endpoint import ChannelOpener, Endpoint
 from .errors import UsageError
 from .location import Location, Way
-from .source import AgentSource, LocalSource, Source
+from .remote_source import AgentSource
+from .source import LocalSource, Source
 from .transport import SshOpener, SshOptions
 
 

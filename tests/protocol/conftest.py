@@ -20,7 +20,8 @@ from zfsync_ssh.endpoint import ChannelOpener, Endpoint
 from zfsync_ssh.events import Event, Finished, Observer, Outcome
 from zfsync_ssh.lock import VARIABLE
 from zfsync_ssh.orchestrator import Options, Replication
-from zfsync_ssh.source import AgentSource, LocalSource, Source
+from zfsync_ssh.remote_source import AgentSource
+from zfsync_ssh.source import LocalSource, Source
 
 
 def zfs_command(state: State) -> tuple[str, ...]:

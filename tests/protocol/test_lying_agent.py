@@ -55,7 +55,8 @@ from zfsync_ssh.messages import (
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.protocol import HEADER, MAX_DATA_BYTES, Connection, encode
 from zfsync_ssh.remote_agent import ready_line
-from zfsync_ssh.source import AgentSource, LocalSource
+from zfsync_ssh.remote_source import AgentSource
+from zfsync_ssh.source import LocalSource
 from zfsync_ssh.zfs import Stream as ZfsStream
 
 HELLO = Hello(PROTOCOL, "0.1", "3.8.0", "there", 7)

@@ -20,8 +20,9 @@ from zfsync_ssh.events import Cleaned, Ended, Event, Opened, SendEnded, SendStar
 from zfsync_ssh.jobs import clean_buffer
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.policy import Policy
+from zfsync_ssh.remote_source import AgentSource
 from zfsync_ssh.selection import Selection
-from zfsync_ssh.source import AgentSource, LocalSource
+from zfsync_ssh.source import LocalSource
 
 
 def tree(pair: Pair) -> None:

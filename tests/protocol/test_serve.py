@@ -21,7 +21,8 @@ from zfsync_ssh.events import Changed, Notice, Status
 from zfsync_ssh.jobs import compare
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.policy import Divergence, Policy
-from zfsync_ssh.source import AgentSource, LocalSource
+from zfsync_ssh.remote_source import AgentSource
+from zfsync_ssh.source import LocalSource
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -34,9 +34,9 @@ def test_direct_children_of_the_root_are_told_apart_by_their_codes() -> None:
     assert len(set(codes)) == len(codes)
 
 
-def test_the_help_lists_every_exit_code_but_that_of_a_defect() -> None:
+def test_the_help_lists_every_exit_code() -> None:
     told = set(re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE))
-    codes = {kind.exit_code for kind in CLASSES.values()} - {ZfsyncError.exit_code}
+    codes = {kind.exit_code for kind in CLASSES.values()}
     assert told == {str(code) for code in (*codes, errors.EXIT_OK, errors.EXIT_INTERRUPTED)}
 
 

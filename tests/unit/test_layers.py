@@ -46,7 +46,7 @@ ROWS = (
     ("agent", "serve"),
     ("endpoint", "sending"),
     ("source", "lane"),
-    ("workers", "keeping", "verify"),
+    ("workers", "keeping", "verify", "remote_source"),
     ("preparation",),
     ("aftermath", "thinning"),
     ("orchestrator", "jobs", "reach"),
