@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument(
         "--slow-from", type=int, default=100, metavar="N", help="datasets from which on they have fewer rounds"
     )
-    parser.add_argument("--slow-rounds", type=int, default=1, metavar="N", help="how many; 1 is without a warm-up")
+    parser.add_argument("--slow-rounds", type=int, default=1, metavar="N", help="how many; they have no warm-up")
     parser.add_argument("--without", nargs="*", default=[], metavar="PEER")
     parser.add_argument("--rtt", type=int, nargs="+", default=[0, 20, 100], metavar="MS")
     parser.add_argument("--channels", type=int, nargs="+", default=[1, 4, 8])

@@ -23,7 +23,7 @@ class Entry:
     script: Callable[[], str]
     prepare: Callable[[], None] = lambda: None
     rounds: int = 0
-    """Fewer than the others, where one takes minutes; 0 for as many. One alone has no warm-up."""
+    """Of a contestant that takes minutes, and has no warm-up; 0 for as many as the others, and a warm-up."""
     until: str = ""
     """What it prints when the time that counts is over."""
     series: bool = False
@@ -74,7 +74,7 @@ def compete(rig: Rig, result: Result, entries: Sequence[Entry], rounds: int, *, 
     result.load.append(os.getloadavg()[0])
     for entry in entries:
         result.titles[entry.name] = entry.title
-        if warm_up and entry.rounds != 1:
+        if warm_up and not entry.rounds:
             _attempt(rig, result, entry, warm_up=True)
     for number in range(rounds):
         for entry in entries:
