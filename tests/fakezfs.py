@@ -330,7 +330,7 @@ def do_send(path: str, arguments: list[str]) -> None:
     for index in range(first, position + 1):
         short, guid, txg, written = snapshots[index]
         head = {"name": name, "kind": datasets[name]["kind"], "to": [short, guid, txg, written], "base": base,
-                "offset": offset, "length": written - offset}  # fmt: skip
+                "offset": offset, "length": written - offset, "resuming": resuming}  # fmt: skip
         line = marshal.dumps(head, 2)
         if records:
             out.write(begin_record(datasets[name]["kind"], guid, base, resuming=resuming))
@@ -432,7 +432,7 @@ def check(state_file: State, target: str, head: dict[str, Any], flags: dict[str,
     if parent and parent not in datasets:
         fail(f"cannot open '{parent}': dataset does not exist\ncannot receive new filesystem stream: unable to restore")
     dataset = datasets.get(target)
-    if head["offset"]:
+    if head.get("resuming"):  # perhaps from the first byte on
         return
     if dataset and dataset["token"]:
         fail(f'cannot receive: destination {target} contains partially-complete state from "zfs receive -s".')
