@@ -235,7 +235,9 @@ def test_a_client_cannot_change_the_key_of_what_is_there(served: Served) -> None
     served.snapshot("2")
     assert served.send().status == 0  # the same key
     copy = f"{served.target}/e"
-    served.sender.sh(f"printf 'a thief\\na thief\\n' | zfs change-key -o keyformat=passphrase {served.source}/e")
+    served.sender.sh(
+        f"printf 'another thief\\nanother thief\\n' | zfs change-key -o keyformat=passphrase {served.source}/e"
+    )
     served.snapshot("3")
     run = served.send()
     assert run.status == 3, run
@@ -245,7 +247,7 @@ def test_a_client_cannot_change_the_key_of_what_is_there(served: Served) -> None
     served.receiver.run(["zfs", "unload-key", copy])
     served.receiver.run(["zfs", "set", "zfsync:rekey=on", copy])
     assert served.send().status == 0
-    served.receiver.sh(f"echo 'a thief' | zfs load-key {copy}")
+    served.receiver.sh(f"echo 'another thief' | zfs load-key {copy}")
 
 
 def test_a_job_takes_its_snapshots_at_a_confined_source_and_pulls_them(served: Served) -> None:

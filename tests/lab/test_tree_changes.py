@@ -262,6 +262,6 @@ def test_with_an_age_they_are_marked_first_and_the_mark_goes_when_they_are_back(
     assert world.push("--delete-datasets=1h").status == 0
     assert world.get("zfsync:gone", "/a") == "-"
     world.sender.run(["zfs", "destroy", "-r", f"{world.source}/a"])
-    world.receiver.run(["zfs", "set", "zfsync:gone=2001-01-01T00:00:00Z", f"{world.target}/a"])
+    world.receiver.run(["zfs", "set", "zfsync:gone=2026-01-02T00:00:00Z", f"{world.target}/a"])
     assert world.push("--delete-datasets=30d").status == 0
     world.assert_equal()

@@ -239,7 +239,7 @@ def test_hooks_are_run_in_order_and_one_that_fails_keeps_what_comes_after_it_fro
     assert "The hook before_snapshot" in run.err
     assert "no quiesce" in run.err
     lines = world.sender.sh(f"cat {log}").stdout.splitlines()
-    assert lines == ["before_snapshot", "before_push", "after_push 0", "on_failure 8"]
+    assert lines == ["before_snapshot", "after_snapshot 8", "before_push", "after_push 0", "on_failure 8"]
 
 
 def test_a_source_behind_an_agent_is_snapshotted_pulled_and_pruned(job: JobWorld) -> None:
