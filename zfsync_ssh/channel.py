@@ -197,8 +197,11 @@ class LocalOpener:
         self._channels: list[LocalChannel] = []
 
     async def open(self) -> Channel:
-        """A new process; `OSError` when it cannot be started."""
-        channel = await LocalChannel.open(("/bin/sh", "-c", self._command))
+        """A new process; `ChannelRefused` when it cannot be started."""
+        try:
+            channel = await LocalChannel.open(("/bin/sh", "-c", self._command))
+        except OSError as error:
+            raise ChannelRefused(f"This machine cannot start another process: {error.strerror}.") from error
         self._channels.append(channel)
         return channel
 
