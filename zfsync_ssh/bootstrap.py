@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from .errors import AgentError, UsageError
-from .remote_agent import ready_line
+from .remote_agent import EXIT_SILENT, ready_line
 
 MODULES = (
     "errors",
@@ -174,6 +174,8 @@ def explain_exit(status: int | None, stderr: str) -> str:
         return "it has no python3 of version 3.8 or newer: install one, or name it with --remote-python"
     if status == EXIT_NO_PAYLOAD:
         return f"the connection ended while the agent was being sent{last}"
+    if status == EXIT_SILENT:
+        return "it heard nothing from this machine for five minutes, which was asleep or cut off"
     if status in (126, 127):
         return f"its login shell cannot run /bin/sh{last}"
     if status is None:

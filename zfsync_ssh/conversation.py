@@ -23,6 +23,10 @@ class Gone(Exception):
     """The client has closed its end, or is silent for too long."""
 
 
+class Silent(Gone):
+    """The latter."""
+
+
 class Conversation:
     """Messages from ``reader`` and to ``writer``, two file descriptors, in the order that the protocol allows."""
 
@@ -130,7 +134,7 @@ class Conversation:
 
     def _wait(self) -> None:
         if not select.select([self._reader], [], [], MAX_SILENCE_SECONDS)[0]:
-            raise Gone
+            raise Silent
 
     def skip_stream(self) -> None:
         """Read what is left of the open Stream, if one is."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Iterable, List, Optional, Tuple, Union
 
 from . import __version__, complaint, filters, zfs
 from .buffer import check_buffer
-from .conversation import Conversation, Gone
+from .conversation import Conversation, Gone, Silent
 from .dataset import ancestors_of, check_name, pool_of
 from .errors import ProtocolError, RemoteProtocolError, UsageError
 from .heartbeat import Heartbeat
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 OUTPUT_BYTES = 64 << 10
 EXIT_PROTOCOL = 6
+EXIT_SILENT = 95
 
 
 class Agent:
@@ -89,6 +90,8 @@ class Agent:
                     self._send(Bye())
                     return 0
                 self._work(message)
+        except Silent:
+            return EXIT_SILENT
         except (Gone, ConnectionError):
             return 0
         except ProtocolError as error:

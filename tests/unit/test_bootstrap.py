@@ -259,6 +259,7 @@ def test_endless_noise_is_an_error() -> None:
         (98, "", "the connection ended while the agent was being sent"),
         (127, "sh: not found\n", "its login shell cannot run /bin/sh (sh: not found)"),
         (126, "", "its login shell cannot run /bin/sh"),
+        (95, "", "it heard nothing from this machine for five minutes, which was asleep or cut off"),
         (None, "Killed\n", "the agent was killed or cut off (Killed)"),
         (1, "Traceback\n  ...\nMemoryError\n\n", "the agent ended with status 1 (MemoryError)"),
     ],

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from zfsync_ssh import conversation
 from zfsync_ssh.conversation import Conversation, Gone
 from zfsync_ssh.messages import Abort, Data, End, Hello, Message, Ping, Stream
 from zfsync_ssh.process import PIPE_BYTES, Receiver
 from zfsync_ssh.protocol import MAX_DATA_BYTES, encode
+from zfsync_ssh.remote_agent import EXIT_SILENT, Agent
 
 PIECES = [os.urandom(size) for size in (1, 5, 4095, 4096, 100_000, 0, MAX_DATA_BYTES, 77)]
 
@@ -111,3 +114,10 @@ def test_an_input_that_ends_amid_a_stream_is_a_client_that_has_gone(line: Line, 
         line.conversation.next_into(receiver)
     thread.join()
     assert (tmp_path / "got").read_bytes() == PIECES[4][:-left]
+
+
+def test_an_agent_that_hears_nothing_for_long_ends_and_says_so_by_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "MAX_SILENCE_SECONDS", 0.05)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert Agent(theirs.fileno(), theirs.fileno()).serve() == EXIT_SILENT
