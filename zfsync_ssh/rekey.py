@@ -22,7 +22,9 @@ def rekeyed(record: bytes, snapshot: str, tree: Tree) -> str:
             if len(own) >= HEAD_BYTES + MAX_PAYLOAD_BYTES:
                 break
     if sending.status:
-        return f"the key of {dataset} cannot be looked at: {complaint.reason(sending.stderr)}"
+        code, why = complaint.meaning(sending.stderr)
+        allow = f"; 'zfs allow -u USER send {dataset}' there lets it be looked at" if code == "permission" else ""
+        return f"the key of {dataset} cannot be compared: {why}{allow}"
     try:
         same = wrapped_key(own) == wrapped_key(record)
     except BadHead as error:
