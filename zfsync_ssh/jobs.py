@@ -16,7 +16,7 @@ from .events import Changed, Finished, Notice, Observer, Outcome, Status
 from .holds import parse_tag
 from .listing import parse_numbers
 from .messages import CleanBuffer, Operation, Result
-from .retention import Keep, to_prune
+from .retention import Keep, outlived
 from .source import Source, no_such_source
 from .telling import told
 from .thinning import destruction, doomed, held, thinned
@@ -104,7 +104,7 @@ async def prune(
     """
 
     def rule(_: str, snapshots: Sequence[Snapshot], stay: Collection[int]) -> tuple[Snapshot, ...]:
-        return to_prune(now, keep, snapshots, stay)
+        return outlived(now, keep, snapshots, stay)
 
     try:
         client, _ = await target.open()

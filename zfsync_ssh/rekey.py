@@ -15,6 +15,8 @@ def rekeyed(record: bytes, snapshot: str, tree: Tree) -> str:
     The key that is there is in no property: what `zfs send` says of it is compared.
     """
     dataset, _, name = snapshot.partition("@")
+    if not name:
+        return "its dataset has nothing whose key could be compared"
     own = b""
     with Outputs([(*tree.command, *zfs.send(zfs.Stream(dataset, name, raw=True)))]) as sending:
         for chunk in sending:
@@ -32,6 +34,6 @@ def rekeyed(record: bytes, snapshot: str, tree: Tree) -> str:
     if same or tree.zfs(zfs.get_property(zfs.REKEY_PROPERTY, dataset)).stdout.strip() == "on":
         return ""
     return (
-        f"its stream brings another key than {dataset} has, by which alone the older snapshots could be opened then: "
-        f"if the key was changed on purpose, 'zfs set {zfs.REKEY_PROPERTY}=on {dataset}' there lets it come"
+        f"its stream brings another key than {dataset} has, by which alone the older snapshots could be opened then; "
+        f"if it was changed at either end on purpose, 'zfs set {zfs.REKEY_PROPERTY}=on {dataset}' there lets it come"
     )

@@ -214,6 +214,34 @@ def to_prune(
     return tuple(reversed(gone))
 
 
+def outlived(
+    now: datetime, keep: Keep, snapshots: Sequence[Snapshot], spared: Collection[int] = frozenset()
+) -> tuple[Snapshot, ...]:
+    """As `to_prune`, but of a copy whose snapshots somebody else may have named.
+
+    A count is of periods here, not of snapshots, and a period that is yet to come counts for nothing: else whoever may
+    add to a copy could push out what is there, by many snapshots with names of his own.
+    """
+    ours = sorted(_ours(snapshots), key=lambda entry: entry[0].createtxg, reverse=True)
+    stay = {*spared, *(snapshot.guid for snapshot, _ in ours[: max(keep.at_least, 1)])}
+    since: dict[Class, datetime] = {}
+    """From when on each class stays."""
+    for kind, period in _PERIOD.items():
+        begun: dict[object, datetime] = {}
+        for _, name in ours:
+            if name.kind is kind and name.time <= now:
+                begun[period(name.time)] = min(name.time, begun.get(period(name.time), now))
+        kept = sorted(begun.values(), reverse=True)[: keep.counts.get(kind, 0)]
+        since[kind] = kept[-1] if kept else datetime.max
+    gone = []
+    for snapshot, name in ours:
+        old = name.kind in since and name.time < since[name.kind] and name.time <= now
+        recent = now - name.time <= keep.within if keep.within else False
+        if old and not recent and snapshot.guid not in stay:
+            gone.append(snapshot)
+    return tuple(reversed(gone))
+
+
 def _ours(snapshots: Iterable[Snapshot]) -> Iterable[tuple[Snapshot, Name]]:
     for snapshot in snapshots:
         name = parse_name(snapshot.name)

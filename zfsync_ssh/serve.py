@@ -132,7 +132,9 @@ class Guard:
                 there = str(head.base) in [row[1] for row in rows]
             if not there:
                 return f"{stream.name} is not there, or lacks the snapshot that the stream begins from"
-        if head.raw and snapshots and (self._bounds.append_only or self._bounds.keep_at_least):
+            if not snapshots:  # a clone whose first receive was cut off
+                snapshots = [tree.zfs(zfs.get_property("origin", stream.name)).stdout.strip()]
+        if head.raw and (self._bounds.append_only or self._bounds.keep_at_least):
             return rekeyed(stream.head, snapshots[-1], tree)
         return ""
 

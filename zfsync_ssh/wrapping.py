@@ -76,9 +76,9 @@ def _native(data: bytes, at: int, order: str) -> tuple[Values, int]:
         if kind == _NVLIST:  # its pairs are behind its own
             values[name], at = _native(data, at, order)
         elif kind in (_UINT64, _UINT64_ARRAY):
-            values[name] = struct.pack(f">{count}Q", *struct.unpack_from(f"{order}{count}Q", data, value))
+            values[name] = struct.pack(f">{count}Q", *struct.unpack_from(f"{order}{count}Q", data[:at], value))
         elif kind == _UINT8_ARRAY:
-            values[name] = data[value : value + count]
+            values[name] = data[value : min(value + count, at)]
         elif kind not in (_BOOLEAN, _STRING):
             raise ValueError(f"a value of type {kind}")
 
@@ -88,7 +88,9 @@ def _xdr(data: bytes, at: int) -> tuple[Values, int]:
     values: Values = {}
     while True:
         size, decoded = struct.unpack_from(">ii", data, at)
-        if size == decoded == 0:
+        if decoded == 0:  # which alone is the end to ZFS
+            if size:
+                raise ValueError("an end that has a length")
             return values, at + 8
         (name_bytes,) = struct.unpack_from(">I", data, at + 8)
         name = _new(data[at + 12 : at + 12 + name_bytes].decode("ascii"), values)
@@ -99,10 +101,12 @@ def _xdr(data: bytes, at: int) -> tuple[Values, int]:
             values[name], end = _xdr(data, value + 8)
         elif kind == _UINT64:
             values[name], end = data[value : value + 8], value + 8
-        elif kind == _UINT64_ARRAY:
-            values[name], end = data[value + 4 : value + 4 + 8 * count], value + 4 + 8 * count
-        elif kind == _UINT8_ARRAY:
-            values[name], end = data[value + 7 : value + 4 + 4 * count : 4], value + 4 + 4 * count
+        elif kind in (_UINT64_ARRAY, _UINT8_ARRAY):
+            (there,) = struct.unpack_from(">i", data, value)
+            if there != count or count < 1:  # ZFS goes by the length that is there
+                raise ValueError("an array of two lengths")
+            end = value + 4 + (8 if kind == _UINT64_ARRAY else 4) * count
+            values[name] = data[value + 4 : end] if kind == _UINT64_ARRAY else data[value + 7 : end : 4]
         elif kind == _BOOLEAN:
             end = value
         else:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zfsync_ssh.dataset import Snapshot
-from zfsync_ssh.retention import Class, Keep, Name, due, name_for, parse_keep, parse_name, to_prune
+from zfsync_ssh.retention import Class, Keep, Name, due, name_for, outlived, parse_keep, parse_name, to_prune
 
 NOON = datetime(2021, 1, 27, 12, 0)
 MINUTE = timedelta(minutes=1)
@@ -298,3 +298,36 @@ def test_a_class_that_is_not_named_keeps_none_but_the_originals_seconds_are_left
 def test_the_order_is_that_of_the_pool_not_of_the_names() -> None:
     there = made("20380101-0000_M", "20210127-1159_M", "20210127-1200_M")
     assert names(to_prune(NOON, parse_keep("minutely=2"), there)) == ["20380101-0000_M"]
+
+
+# ---- of a copy whose snapshots somebody else may have named ----------------------------------------------------------
+
+
+def test_of_a_copy_the_newest_periods_stay_with_all_that_is_in_them() -> None:
+    copy = made("20210120-0000_D", "20210121-0000_D", "20210122-0000_D", "20210122-0800_D", "20210123-0000_H", "theirs")
+    assert names(outlived(NOON, parse_keep("daily=2"), copy)) == ["20210120-0000_D"]  # the newest of ours stays
+    assert names(outlived(NOON, parse_keep("daily=1,hourly=1"), copy)) == ["20210120-0000_D", "20210121-0000_D"]
+    assert outlived(NOON, parse_keep("daily=9,hourly=1"), copy) == ()
+    assert outlived(NOON, parse_keep("daily=1,hourly=1"), copy, {101, 102}) == ()
+    assert outlived(NOON, parse_keep("daily=1,within=9d"), copy) == ()
+
+
+@given(st.lists(st.builds(Name, times, st.just(0), kinds.map(lambda kind: kind.value)), max_size=60), st.integers(1, 9))
+def test_whoever_may_add_to_a_copy_pushes_nothing_out_that_is_of_the_newest_periods(
+    added: list[Name], count: int
+) -> None:
+    days = [f"202101{day:02}-0000_D" for day in range(10, 27)]
+    theirs = [name for name in added if name.time > NOON or name.time.date() >= datetime(2021, 1, 10).date()]
+    older = [name for name in added if name not in theirs]
+    gone = names(outlived(NOON, Keep({Class.DAILY: count}), made(*days, *map(str, theirs + older), "20210126-0001_D")))
+    assert not set(days[-count:]) & set(gone)
+    assert not [name for name in gone if (read := parse_name(name)) is not None and read.time > NOON]
+
+
+@given(histories(), keeps, times, st.sets(st.integers(0, 20).map(lambda number: number * 7 + 1)))
+def test_pruning_a_copy_twice_is_pruning_it_once_and_what_is_spared_stays(
+    history: tuple[Snapshot, ...], keep: Keep, now: datetime, spared: set[int]
+) -> None:
+    gone = outlived(now, keep, history, spared)
+    assert not {snapshot.guid for snapshot in gone} & spared
+    assert outlived(now, keep, [one for one in history if one not in gone], spared) == ()

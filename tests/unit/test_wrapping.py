@@ -122,6 +122,26 @@ def test_a_name_that_is_there_twice_or_is_cut_short_by_a_null_is_refused() -> No
             wrapped_key(head(payload))
 
 
+def test_an_array_of_two_lengths_hides_no_other_key_from_zfs() -> None:
+    """ZFS reads as many elements as the array itself says, and what follows would be its next pair."""
+    honest = xdr({"crypt_keydata": KEY})
+    lists_at = 12
+    theirs = xdr({"crypt_keydata": KEY | {"DSL_CRYPTO_IV": b"thieves' own"}})[lists_at:]
+    body = struct.pack(">I", 0) + theirs.ljust((len(theirs) + 3) // 4 * 4, b"\0")
+    name = struct.pack(">I", 1) + b"x\0\0\0"
+    pair = (
+        struct.pack(">ii", 8 + len(name) + 8 + len(body), 99) + name + struct.pack(">ii", 26, len(body) // 4 - 1) + body
+    )
+    with pytest.raises(BadHead):
+        wrapped_key(head(honest[:lists_at] + pair + honest[lists_at:]))
+    none = struct.pack(">ii", 8 + len(name) + 8, 99) + name + struct.pack(">ii", 26, 0)
+    with pytest.raises(BadHead):
+        wrapped_key(head(honest[:lists_at] + none + honest[lists_at:]))
+    ended = struct.pack(">ii", 8, 0)
+    with pytest.raises(BadHead):
+        wrapped_key(head(honest[:lists_at] + ended + honest[lists_at:]))
+
+
 def test_a_payload_beyond_all_reason_is_refused_before_it_is_read() -> None:
     record = struct.pack("<IIQ", 0, MAX_PAYLOAD_BYTES + 1, 0x2F5BACBAC).ljust(HEAD_BYTES, b"\0")
     with pytest.raises(BadHead, match="begins with a payload of 65537 bytes"):
