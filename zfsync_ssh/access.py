@@ -62,7 +62,10 @@ def open_snapshot(tree: Tree, dataset: str, snapshot: str, guid: int) -> Opened:
     listed = tree.zfs(zfs.list_readable(dataset, name))
     if listed.status:
         raise Refused(complaint.reason(listed.stderr), complaint.classify(listed.stderr))
-    above, itself = (_Row(*line.split("\t", len(_Row._fields) - 1)) for line in listed.stdout.splitlines())
+    lines = [line.split("\t", len(_Row._fields) - 1) for line in listed.stdout.rstrip("\n").split("\n")]
+    if [len(line) for line in lines] != 2 * [len(_Row._fields)]:
+        raise Refused("its mount point has a line break, or ZFS said something else")
+    above, itself = (_Row(*line) for line in lines)
     if itself.guid != str(guid):
         raise Refused("%s is not the snapshot any more that it was when it was listed" % name, "stale")
     if above.keystatus == "unavailable":

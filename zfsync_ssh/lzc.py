@@ -58,12 +58,16 @@ _SAID = {
     errno.ENAMETOOLONG: "name is too long",
     errno.EAGAIN: "pool I/O is currently suspended",
     errno.EINTR: "it was interrupted",
+    1033: "parent is not a filesystem",  # ZFS_ERR_WRONG_PARENT
     1034: "IV set guid missing",  # ZFS_ERR_FROM_IVSET_GUID_MISSING, sys/fs/zfs.h
     1035: "IV set guid mismatch",
     1036: "spill block flag missing for raw send",
     1037: "stream has unsupported feature",  # ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE
     1040: "incomplete stream",  # ZFS_ERR_STREAM_TRUNCATED
     1041: "incremental send stream requires -L (--large-block), to match previous receive",
+    1047: "destination contains partially-complete state",  # ZFS_ERR_RESUME_EXISTS
+    1048: "encryption suite that this kernel does not know",  # ZFS_ERR_CRYPTO_NOTSUP
+    1051: "source has large microzaps, need -L (--large-block) or -w (--raw)",
 }
 """What the kernel's numbers mean, in the words of `zfs`: `zfsync_ssh.complaint` knows those."""
 
@@ -85,6 +89,8 @@ def load(command: Sequence[str]) -> Optional[Library]:
 
 
 def _open() -> Optional[Library]:
+    if os.uname()[0] != SYSTEM:  # errno and sizes are others
+        return None
     import ctypes
 
     try:
@@ -213,7 +219,10 @@ class Call:
         self._guard = _thread.allocate_lock()
         self._running = _thread.allocate_lock()
         self._running.acquire()
-        self._thread = _thread.start_new_thread(self._run, ())
+        try:
+            self._thread = _thread.start_new_thread(self._run, ())
+        except RuntimeError as error:  # as many as there may be
+            self._end(Completed(1, "", "libzfs_core: %s" % error))
 
     def _run(self) -> None:
         # What else comes, a Ctrl-C or a window's new size, is for the main thread: it would end the call.
@@ -222,11 +231,14 @@ class Call:
         try:
             done = self._function()
         finally:
-            with self._guard:
-                self._done = done
-            os.close(self._fd)
-            self._running.release()
-            self._ended()
+            self._end(done)
+
+    def _end(self, done: Completed) -> None:
+        with self._guard:
+            self._done = done
+        os.close(self._fd)
+        self._running.release()
+        self._ended()
 
     def wait(self) -> Completed:
         """Wait for its end."""

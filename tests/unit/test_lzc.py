@@ -353,3 +353,18 @@ async def test_the_client_ends_a_call_that_it_no_longer_wants(installed: Any) ->
     sending = await start_sending(("zfs",), STEP)
     await asyncio.wait_for(sending.kill(), 30)
     assert await sending.finish() in ("cannot send 'src/a@2': Broken pipe", "cannot send 'src/a@2': it was interrupted")
+
+
+def test_a_call_that_gets_no_thread_ends_as_one_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("zfsync_ssh.lzc._thread.start_new_thread", none)
+    reader, writer = os.pipe()
+    ended: list[int] = []
+    call = lzc.Call(lambda: Completed(0, "", ""), writer, lambda: ended.append(1))
+    call.interrupt()
+    assert call.wait() == Completed(1, "", "libzfs_core: can't start new thread")
+    assert ended == [1]
+    assert os.read(reader, 1) == b""
+    os.close(reader)

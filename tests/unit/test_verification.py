@@ -60,6 +60,10 @@ def test_what_one_end_cannot_tell_is_not_compared_and_that_is_told() -> None:
     assert verify([FILE._replace(acl="cc")], [FILE._replace(acl=UNKNOWN)]).not_compared == {"ACLs"}
     assert verify([FILE], [FILE._replace(acl=UNKNOWN)]).not_compared == set()
     assert verify([FILE._replace(acl=UNKNOWN)], [FILE._replace(acl=UNKNOWN)]).not_compared == set()
+    neither = FILE._replace(xattrs=UNKNOWN)
+    assert words(neither, neither) == ""
+    for other in (FILE, neither):
+        assert verify([neither], [other]).not_compared == {"extended attributes"}
 
 
 def test_a_directory_of_one_end_is_told_without_what_is_in_it() -> None:

@@ -26,8 +26,9 @@ def add(commands: Commands) -> None:
         description="Reads, for each dataset, the newest snapshot that both trees have in common (by GUID) at both "
         "ends at once, and compares digests of all files, their metadata, extended attributes and POSIX ACLs, and of "
         "volumes. Only digests travel. Says which files, or which bytes of a volume, differ or cannot be read. Needs "
-        "root at both ends, and the keys of what is encrypted. Exit code 0 when all is equal, 3 when something "
-        "differs or cannot be compared.",
+        "root at both ends, and the keys of what is encrypted. Exit code 0 when nothing differs, 3 when "
+        "something does or cannot be read. What an end cannot tell, ACLs where it has none for instance, is said, and "
+        "no difference. Inode flags, project ids and SELinux labels are not looked at.",
         epilog=f"{_EXAMPLES}\n{EXIT_CODES}",
         formatter_class=Help,
     )
