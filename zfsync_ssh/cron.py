@@ -151,6 +151,12 @@ class _JobRun:
                 await self._prune(target, keep_target)
         if keep:
             await self._prune(None, keep)
+        if aside := self._around.history.aside:
+            lost = (
+                f"The history of runs was broken: it is {aside} now, and another was begun. So what targets have that "
+            )
+            lost += "cannot be reached is not known, and nothing was pruned after that in this run."
+            self._note(Failure(UsageError.exit_code, lost))
         if self._report.failures:
             first = self._report.failures[0]
             await self._hook("on_failure", exit_code=first.exit_code, message=first.message)
@@ -248,7 +254,7 @@ class _JobRun:
         now = self._naming_time()
         known = self._recall(self._around.history.bases)
         others = self._recall(self._around.history.bases_of_others) if target is None else ()
-        if known is None or others is None:
+        if known is None or others is None or self._around.history.aside:
             return  # what a target that cannot be asked now needs is not known: nothing goes
         targets = set(map(place, self._job.targets))
         bases: dict[str, set[str]] = {}

@@ -455,6 +455,20 @@ async def test_without_its_history_a_job_goes_on_prunes_nothing_and_says_so(
     assert report.paragraph.count("The history of runs") == 1
 
 
+async def test_when_its_history_was_broken_a_job_prunes_nothing_once_and_says_so(
+    fakes: Fakes, around: Surroundings, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    around.history.path.write_bytes(b"this is not a database, but long enough to be looked at " * 20)
+    report = await run_job(JOB, fakes, around)
+    assert fakes.done == ["source", "take 20210127-0636_M", f"push {ONE}", f"push {TWO}"]
+    assert report.exit_code == 2
+    assert f"it is {around.history.aside} now" in report.paragraph
+    again = dataclasses.replace(around, history=History(tmp_path / "state"))
+    assert (await run_job(JOB, fakes, again)).exit_code == 0
+    assert "prune source" in fakes.done
+
+
 async def test_a_log_that_cannot_be_written_stops_nothing_and_is_told(fakes: Fakes, around: Surroundings) -> None:
     log = JobLog("web", file=Path("/no/such/log"), now=lambda: NOW)
     report = await run_job(JOB, fakes, dataclasses.replace(around, log=log))

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,60 @@ def test_a_broken_file_is_set_aside_and_begun_anew(history: History) -> None:
     assert history.runs("web") == (run(1),)
     (aside,) = [path for path in history.path.parent.iterdir() if path != history.path]
     assert aside.read_bytes() == content
+
+
+def damage(history: History) -> bytes:
+    """Make all pages but the first of a history of many runs unreadable."""
+    for number in range(30):
+        history.add(Run("web", "backup:p", number, number, 3, 0, "x" * 1000), [outcome(number)])
+    content = history.path.read_bytes()
+    broken = content[:4096] + b"\xff" * (len(content) - 4096)
+    history.path.write_bytes(broken)
+    return broken
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda history: history.add(run(1)), lambda history: history.bases("web"), lambda history: history.forget("web")],
+)
+def test_one_that_is_broken_further_inside_is_set_aside_as_well(
+    history: History, use: Callable[[History], object]
+) -> None:
+    content = damage(history)
+    use(history)
+    assert history.aside is not None
+    assert history.aside.read_bytes() == content
+    history.add(run(2))
+    assert history.runs("web")[0] == run(2)
+    assert sorted(history.path.parent.iterdir()) == sorted([history.path, history.aside])
+
+
+def test_who_merely_looks_leaves_a_broken_one_to_the_next_run(history: History) -> None:
+    content = damage(history)
+    looking = History(history.path.parent, mends=False)
+    with pytest.raises(UsageError, match="malformed"):
+        looking.runs("web")
+    assert history.path.read_bytes() == content
+    assert looking.aside is None
+
+
+def test_what_another_run_has_begun_anew_is_not_set_aside_by_one_that_waited(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(history)
+    other, begin = History(history.path.parent), History._begin
+
+    def late(self: History) -> sqlite3.Connection:
+        database = begin(self)
+        if self is history and other.aside is None:
+            database.execute("ROLLBACK")  # the other one has it first
+            other.add(run(7))
+        return database
+
+    monkeypatch.setattr(History, "_begin", late)
+    history.add(run(8))
+    assert history.aside is None
+    assert history.runs("web") == (run(8), run(7))
 
 
 def test_the_file_of_another_version_is_left_alone(history: History) -> None:
