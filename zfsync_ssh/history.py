@@ -64,6 +64,7 @@ _TRIM_OUTCOMES = (
     "DELETE FROM outcome WHERE job = :job AND target = :target AND dataset = :dataset AND id NOT IN (SELECT id "
     "FROM outcome WHERE job = :job AND target = :target AND dataset = :dataset ORDER BY id DESC LIMIT :kept)"
 )
+_AMEND = "UPDATE run SET exit_code = ?, message = ? WHERE job = ? AND target = ? AND started = ? AND exit_code = 0"
 _RUNS = "SELECT job, target, started, ended, exit_code, bytes, message FROM run WHERE job = ? ORDER BY id DESC LIMIT ?"
 _LAST_OUTCOMES = (
     "SELECT job, target, dataset, ended, failed, bytes, source_newest, target_newest, message FROM outcome "
@@ -133,6 +134,11 @@ class History:
             database.executemany(_TRIM_OUTCOMES, trims)
 
         self._do(change)
+
+    def amend(self, run: Run) -> None:
+        """Note how a run ended that was noted as well, by what came after it. One that failed keeps its reason."""
+        values = (*_cut((run.exit_code, run.message)), run.job, run.target, run.started)
+        self._do(lambda database: database.execute(_AMEND, values))
 
     def forget(self, job: str) -> None:
         """Forget all of a job that is no more."""
