@@ -7,7 +7,7 @@ writes to is not late, and one that has stopped running is, soon.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -107,7 +107,7 @@ def _datasets(seen: Seen, target: str, success: datetime | None) -> Iterator[Dat
     past = {row.dataset: row for row in seen.datasets if row.target == target}
     there = seen.there.get(target)
     if seen.source is None or there is None:
-        yield from (_remembered(seen, row) for row in past.values())
+        yield from (_remembered(seen, row) for row in _existing(seen, target, past.values()))
         return
     for child, source in seen.source.datasets.items():
         known = there.find(child)
@@ -132,6 +132,17 @@ def _datasets(seen: Seen, target: str, success: datetime | None) -> Iterator[Dat
             bool(known and known.token),
             last.message if last and last.failed else "",
         )
+
+
+def _existing(seen: Seen, target: str, rows: Collection[DatasetRun]) -> list[DatasetRun]:
+    """Those of datasets that the source still has, as far as is known: a copy of what is gone there gets no older."""
+    if seen.source is not None:
+        names = {dataset.name for dataset in seen.source.datasets.values()}
+        return [row for row in rows if row.dataset in names]
+    ends = {row.ended for row in rows}
+    # The newest run that got as far as the source's datasets: all of them were noted with the moment of its end.
+    newest = next((run.ended for run in seen.runs if run.target == target and run.ended in ends), None)
+    return [row for row in rows if newest is None or row.ended == newest]
 
 
 def _remembered(seen: Seen, row: DatasetRun) -> DatasetStatus:

@@ -94,6 +94,25 @@ def test_without_listings_the_history_tells() -> None:
     assert [found.behind for found in status.datasets] == [None, None]
 
 
+def test_without_listings_a_dataset_that_the_newest_run_found_no_more_is_not_told() -> None:
+    rows = (row(minutes=5), row("is full", "x", "src/a", minutes=5), row(dataset="src/gone", hours=30))
+    runs = (run(5, "It cannot be reached.", minutes=1), run(3, "is full", minutes=5), run(hours=30))
+    (status,) = status_of(Seen("web", (THERE,), runs, rows))
+    assert [found.dataset for found in status.datasets] == ["src", "src/a"]
+
+
+def test_a_clock_that_was_set_back_hides_no_dataset_of_the_newest_run() -> None:
+    rows = (row(hours=2), row(dataset="src/gone", minutes=5))
+    (status,) = status_of(Seen("web", (THERE,), (run(hours=2), run(minutes=5)), rows))
+    assert one(status).dataset == "src"
+
+
+def test_with_the_source_alone_only_what_it_has_is_told() -> None:
+    rows = (row(minutes=5), row(dataset="src/gone", minutes=5))
+    (status,) = status_of(Seen("web", (THERE,), (run(minutes=5),), rows, tree("src", root=TWO)))
+    assert one(status).dataset == "src"
+
+
 def test_names_in_local_time_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XXX-2")
     import time
