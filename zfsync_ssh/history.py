@@ -23,9 +23,9 @@ from .state import make_private
 _T = TypeVar("_T")
 
 RUNS_KEPT = 1000
-"""Of each job and target."""
+"""Of each job and target, and the newest that was well, however long ago."""
 OUTCOMES_KEPT = 50
-"""Of each job, target and dataset."""
+"""Of each job, target and dataset, and the newest that was well."""
 MAX_MESSAGE_CHARS = 2000
 _BUSY_SECONDS = 10.0
 _VERSION = 1
@@ -58,19 +58,21 @@ _ADD_OUTCOME = (
 )
 _TRIM_RUNS = (
     "DELETE FROM run WHERE job = :job AND target = :target AND id NOT IN "
-    "(SELECT id FROM run WHERE job = :job AND target = :target ORDER BY id DESC LIMIT :kept)"
+    "(SELECT id FROM run WHERE job = :job AND target = :target ORDER BY id DESC LIMIT :kept) "
+    "AND id != (SELECT ifnull(max(id), 0) FROM run WHERE job = :job AND target = :target AND exit_code = 0)"
 )
 _TRIM_OUTCOMES = (
     "DELETE FROM outcome WHERE job = :job AND target = :target AND dataset = :dataset AND id NOT IN (SELECT id "
-    "FROM outcome WHERE job = :job AND target = :target AND dataset = :dataset ORDER BY id DESC LIMIT :kept)"
+    "FROM outcome WHERE job = :job AND target = :target AND dataset = :dataset ORDER BY id DESC LIMIT :kept) AND id != "
+    "(SELECT ifnull(max(id), 0) FROM outcome "
+    "WHERE job = :job AND target = :target AND dataset = :dataset AND NOT failed)"
 )
 _AMEND = "UPDATE run SET exit_code = ?, message = ? WHERE job = ? AND target = ? AND started = ? AND exit_code = 0"
-_RUNS = "SELECT job, target, started, ended, exit_code, bytes, message FROM run WHERE job = ? ORDER BY id DESC LIMIT ?"
+_RUNS = "SELECT job, target, started, ended, exit_code, bytes, message FROM run WHERE job = ? ORDER BY id DESC"
 _LAST_OUTCOMES = (
     "SELECT job, target, dataset, ended, failed, bytes, source_newest, target_newest, message FROM outcome "
     "WHERE id IN (SELECT max(id) FROM outcome WHERE job = ? GROUP BY target, dataset) ORDER BY target, dataset"
 )
-_SUCCESS = "SELECT max(ended) FROM run WHERE job = ? AND target = ? AND exit_code = 0"
 _NAMES = "SELECT DISTINCT source_newest FROM outcome WHERE job = ? AND source_newest != ''"
 _SET_BASE = "INSERT OR REPLACE INTO base (job, target, dataset, snapshot) VALUES (?, ?, ?, ?)"
 _BASES = "SELECT target, dataset, snapshot FROM base WHERE job = ?"
@@ -145,18 +147,14 @@ class History:
         if self.path.exists():
             self._do(lambda database: [database.execute(statement, (job,)) for statement in _FORGET])
 
-    def runs(self, job: str, limit: int = RUNS_KEPT) -> tuple[Run, ...]:
-        """The newest runs of a job, newest first."""
-        return tuple(Run(*row) for row in self._rows(_RUNS, (job, limit)))
+    def runs(self, job: str) -> tuple[Run, ...]:
+        """All runs of a job that are remembered, newest first."""
+        return tuple(Run(*row) for row in self._rows(_RUNS, (job,)))
 
     def datasets(self, job: str) -> tuple[DatasetRun, ...]:
         """What the last run that knew of it did about each dataset and target."""
         rows = (DatasetRun(*row) for row in self._rows(_LAST_OUTCOMES, (job,)))
         return tuple(replace(row, failed=bool(row.failed)) for row in rows)
-
-    def last_success(self, job: str, target: str) -> float | None:
-        """When a run to this target last ended well, of those remembered."""
-        return next((ended for (ended,) in self._rows(_SUCCESS, (job, target))), None)
 
     def bases(self, job: str) -> Mapping[tuple[str, str], str]:
         """The newest snapshot that was known to be at both ends, by target and dataset, however long ago."""

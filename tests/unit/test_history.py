@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sqlite3
 import stat
@@ -44,20 +45,17 @@ def test_what_is_noted_is_read_back(history: History) -> None:
     history.add(run(2, 5))
     history.add(run(3, target="usb/p"), [outcome(2), outcome(3, target="usb/p")])
     assert history.runs("web") == (run(3, target="usb/p"), run(2, 5), run(1))
-    assert history.runs("web", 1) == (run(3, target="usb/p"),)
     assert history.datasets("web") == (outcome(2), outcome(1, "tank/b"), outcome(3, target="usb/p"))
-    assert history.last_success("web", "backup:p") == 1.5
     assert set(history.snapshot_names("web")) == {"s1", "s2", "s3"}
 
 
 def test_where_nothing_was_noted_nothing_is_made(history: History) -> None:
     assert history.runs("web") == ()
     assert history.datasets("web") == ()
-    assert history.last_success("web", "x") is None
     history.forget("web")
     assert not history.path.parent.exists()
     history.add(run(1, 3))
-    assert history.last_success("web", "backup:p") is None
+    assert history.path.exists()
 
 
 def test_only_the_newest_are_kept_of_each(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +68,33 @@ def test_only_the_newest_are_kept_of_each(history: History, monkeypatch: pytest.
     with sqlite3.connect(history.path) as database:
         assert database.execute("SELECT count(*) FROM outcome").fetchall() == [(5,)]
     database.close()
+
+
+def test_the_last_that_was_well_is_kept_of_each_target_however_many_failed_since(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RUNS_KEPT", 3)
+    monkeypatch.setattr(module, "OUTCOMES_KEPT", 2)
+    for number in (0, 2):
+        history.add(run(number), [outcome(number)])
+    history.add(run(4, target="usb/p"))
+    for number in (5, 7, 9, 11, 13):
+        history.add(run(number, 5), [outcome(number)])
+        history.add(run(number, 5, "usb/p"))
+    found = history.runs("web")
+    assert [one.started for one in found if one.target == "backup:p"] == [13, 11, 9, 2]
+    assert [one.started for one in found if one.target == "usb/p"] == [13, 11, 9, 4]
+    with sqlite3.connect(history.path) as database:
+        assert database.execute("SELECT ended FROM outcome ORDER BY id").fetchall() == [(2,), (11,), (13,)]
+    database.close()
+
+
+def test_the_runs_of_one_target_hide_none_of_anothers(history: History) -> None:
+    history.add(run(0))
+    rows = [dataclasses.astuple(run(number, target="usb/p")) for number in range(module.RUNS_KEPT)]
+    with history._transaction() as database:  # in one go, for each change is written to the disk
+        database.executemany(module._ADD_RUN, rows)
+    assert history.runs("web")[-1] == run(0)
 
 
 def test_what_a_target_had_is_remembered_however_often_it_failed_since(
