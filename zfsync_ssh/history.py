@@ -70,8 +70,8 @@ _TRIM_OUTCOMES = (
 _AMEND = "UPDATE run SET exit_code = ?, message = ? WHERE job = ? AND target = ? AND started = ? AND exit_code = 0"
 _RUNS = "SELECT job, target, started, ended, exit_code, bytes, message FROM run WHERE job = ? ORDER BY id DESC"
 _LAST_OUTCOMES = (
-    "SELECT job, target, dataset, ended, failed, bytes, source_newest, target_newest, message FROM outcome "
-    "WHERE id IN (SELECT max(id) FROM outcome WHERE job = ? GROUP BY target, dataset) ORDER BY target, dataset"
+    "SELECT job, target, dataset, ended, failed, bytes, source_newest, target_newest, message FROM outcome WHERE id IN "
+    "(SELECT max(id) FROM outcome WHERE job = ? AND failed <= ? GROUP BY target, dataset) ORDER BY target, dataset"
 )
 _NAMES = "SELECT DISTINCT source_newest FROM outcome WHERE job = ? AND source_newest != ''"
 _SET_BASE = "INSERT OR REPLACE INTO base (job, target, dataset, snapshot) VALUES (?, ?, ?, ?)"
@@ -151,9 +151,9 @@ class History:
         """All runs of a job that are remembered, newest first."""
         return tuple(Run(*row) for row in self._rows(_RUNS, (job,)))
 
-    def datasets(self, job: str) -> tuple[DatasetRun, ...]:
-        """What the last run that knew of it did about each dataset and target."""
-        rows = (DatasetRun(*row) for row in self._rows(_LAST_OUTCOMES, (job,)))
+    def datasets(self, job: str, *, well: bool = False) -> tuple[DatasetRun, ...]:
+        """What the last run that knew of it did about each dataset and target; or the last that was ``well`` for it."""
+        rows = (DatasetRun(*row) for row in self._rows(_LAST_OUTCOMES, (job, not well)))
         return tuple(replace(row, failed=bool(row.failed)) for row in rows)
 
     def bases(self, job: str) -> Mapping[tuple[str, str], str]:

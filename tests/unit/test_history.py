@@ -46,6 +46,7 @@ def test_what_is_noted_is_read_back(history: History) -> None:
     history.add(run(3, target="usb/p"), [outcome(2), outcome(3, target="usb/p")])
     assert history.runs("web") == (run(3, target="usb/p"), run(2, 5), run(1))
     assert history.datasets("web") == (outcome(2), outcome(1, "tank/b"), outcome(3, target="usb/p"))
+    assert history.datasets("web", well=True) == (outcome(2),)
     assert set(history.snapshot_names("web")) == {"s1", "s2", "s3"}
 
 

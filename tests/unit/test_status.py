@@ -33,9 +33,11 @@ def row(failed: str = "", newest: str = "", dataset: str = "src", **span: float)
     return DatasetRun("web", THERE, dataset, ago(**span), bool(failed), 7, "x", newest, failed)
 
 
-def seen(source: str, there: str | None, *rows: DatasetRun, runs: tuple[Run, ...] = ()) -> TargetStatus:
+def seen(
+    source: str, there: str | None, *rows: DatasetRun, runs: tuple[Run, ...] = (), good: tuple[DatasetRun, ...] = ()
+) -> TargetStatus:
     target = {THERE: tree("dst", root=there) if there is not None else Inventory("dst", {})}
-    (status,) = status_of(Seen("web", (THERE,), runs, rows, tree("src", root=source), target))
+    (status,) = status_of(Seen("web", (THERE,), runs, rows, tree("src", root=source), target, good=good))
     return status
 
 
@@ -81,6 +83,33 @@ def test_a_target_with_nothing_in_common_has_nothing() -> None:
 def test_names_that_are_not_ours_tell_no_time() -> None:
     assert one(seen("@a,1 @b,2", "@a,1 @b,2", runs=(run(minutes=9),))).age(NOW) == timedelta(minutes=9)
     assert one(seen("@a,1 @b,2", "@a,1", runs=(run(minutes=9),))).age(NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("there", "age"),
+    [
+        ("@a,1 @b,2", 90),  # as it was brought
+        ("@a,1 @b,2 @c,3", 90),  # and some more, before the run failed
+        ("@a,1 @b,2 @c,3 @d,4", 90),
+        ("@a,1", None),  # some of it was lost
+        ("@x,9", None),
+    ],
+)
+def test_after_a_run_that_failed_the_last_good_one_counts_as_long_as_what_it_brought_is_there(
+    there: str, age: int | None
+) -> None:
+    found = one(seen("@a,1 @b,2 @c,3 @d,4", there, row("no space", minutes=1), good=(row(newest="b", minutes=90),)))
+    assert found.age(NOW) == (timedelta(minutes=age) if age else None)
+    assert found.failure == "no space"
+
+
+@pytest.mark.parametrize(("newest", "age"), [("b", 90), ("", 90), ("a", None), ("20210127-1100_H", 60)])
+def test_without_listings_the_last_good_run_counts_unless_another_snapshot_is_there_since(
+    newest: str, age: int | None
+) -> None:
+    rows, good = (row("no space", newest, minutes=1),), (row(newest="b", minutes=90),)
+    (status,) = status_of(Seen("web", (THERE,), (), rows, good=good))
+    assert one(status).age(NOW) == (timedelta(minutes=age) if age else None)
 
 
 def test_a_clock_that_was_set_back_makes_nothing_younger_than_now() -> None:
