@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -140,6 +140,10 @@ class _JobRun:
         self._steps = steps
         self._around = around
         self._report = report
+        self._undone: Failure | None = None
+        """Why what the hook before the snapshot did was not undone."""
+        self._noted: dict[Location, Run] = {}
+        """As they are in the history."""
 
     async def run(self) -> None:
         """All of it."""
@@ -148,9 +152,15 @@ class _JobRun:
         for target in self._job.targets:
             reached = await self._target(target, unsnapped)
             if reached and keep_target:
-                await self._prune(target, keep_target)
+                self._amend(await self._prune(target, keep_target), target)
         if keep:
-            await self._prune(None, keep)
+            self._amend(await self._prune(None, keep), *self._job.targets)
+        if aside := self._around.history.aside:
+            lost = (
+                f"The history of runs was broken: it is {aside} now, and another was begun. So what targets have that "
+            )
+            lost += "cannot be reached is not known, and nothing was pruned after that in this run."
+            self._amend(self._note(Failure(UsageError.exit_code, lost)), *self._job.targets)
         if self._report.failures:
             first = self._report.failures[0]
             await self._hook("on_failure", exit_code=first.exit_code, message=first.message)
@@ -174,7 +184,8 @@ class _JobRun:
             failure = await self._hook("before_snapshot", snapshot=name) or await self._take(name)
         finally:
             # In any case: it undoes what the one before did, or began to do, such as a lock on tables.
-            await self._hook("after_snapshot", snapshot=name, exit_code=failure.exit_code if failure else EXIT_OK)
+            code = failure.exit_code if failure else EXIT_OK
+            self._undone = await self._hook("after_snapshot", snapshot=name, exit_code=code)
         return failure
 
     async def _take(self, name: str) -> Failure | None:
@@ -207,7 +218,7 @@ class _JobRun:
             else:
                 failure = unprepared
         finally:
-            self._remember(where, started, pushed, failure or unsnapped, unsnapped)
+            self._remember(target, started, pushed, failure or unsnapped or self._undone, unsnapped)
         return pushed is not None
 
     async def _push(self, target: Location) -> tuple[Pushed | None, Failure | None]:
@@ -244,12 +255,13 @@ class _JobRun:
 
     # -- pruning --
 
-    async def _prune(self, target: Location | None, keep: Keep) -> None:
+    async def _prune(self, target: Location | None, keep: Keep) -> Failure | None:
+        """Prune a target, or the source; why that failed, or the first reason of several."""
         now = self._naming_time()
         known = self._recall(self._around.history.bases)
         others = self._recall(self._around.history.bases_of_others) if target is None else ()
-        if known is None or others is None:
-            return  # what a target that cannot be asked now needs is not known: nothing goes
+        if known is None or others is None or self._around.history.aside:
+            return None  # what a target that cannot be asked now needs is not known: nothing goes
         targets = set(map(place, self._job.targets))
         bases: dict[str, set[str]] = {}
         for dataset, name in [*others, *((pair[1], name) for pair, name in known.items() if pair[0] in targets)]:
@@ -265,27 +277,31 @@ class _JobRun:
         try:
             pruned = await self._steps.prune(target, rule)
         except ZfsyncError as error:
-            self._failed(error)
-            return
+            return self._failed(error)
         where = place(target or self._job.source)
         if pruned.destroyed:
             self._around.log(f"{where}: {pruned.destroyed} snapshots destroyed")
-        for message in pruned.failures[:MAX_TOLD]:
-            self._note(Failure(DatasetError.exit_code, message))
+        failures = [self._note(Failure(DatasetError.exit_code, message)) for message in pruned.failures[:MAX_TOLD]]
         if len(pruned.failures) > MAX_TOLD:
             more = f"{len(pruned.failures) - MAX_TOLD} more snapshots of {where} could not be destroyed."
             self._note(Failure(DatasetError.exit_code, more))
+        return failures[0] if failures else None
 
     # -- the history: a job goes on without it, and says so --
 
     def _remember(
-        self, target: str, started: datetime, pushed: Pushed | None, failure: Failure | None, unsnapped: Failure | None
+        self,
+        target: Location,
+        started: datetime,
+        pushed: Pushed | None,
+        failure: Failure | None,
+        unsnapped: Failure | None,
     ) -> None:
-        job, ended = self._job.name, self._around.now().timestamp()
+        job, where, ended = self._job.name, place(target), self._around.now().timestamp()
         rows = [
             DatasetRun(
                 job,
-                target,
+                where,
                 row.dataset,
                 ended,
                 # Without a new snapshot, what is there gets old, however well it was sent.
@@ -298,11 +314,23 @@ class _JobRun:
             for row in (pushed.datasets if pushed else ())
         ]
         code, message = (failure.exit_code, failure.message) if failure else (EXIT_OK, "")
-        run = Run(job, target, started.timestamp(), ended, code, sum(row.bytes for row in rows), message)
+        run = Run(job, where, started.timestamp(), ended, code, sum(row.bytes for row in rows), message)
+        self._noted[target] = run
         try:
             self._around.history.add(run, rows)
         except UsageError as error:
             self._failed(error)
+
+    def _amend(self, failure: Failure | None, *targets: Location) -> None:
+        """Note of these targets' runs what went wrong after their push, so that `status` says no better than cron."""
+        if failure is None:
+            return
+        for target in targets:
+            run = replace(self._noted[target], exit_code=failure.exit_code, message=failure.message)
+            try:
+                self._around.history.amend(run)
+            except UsageError as error:
+                self._failed(error)
 
     def _recall(self, ask: Callable[[str], _T]) -> _T | None:
         """What the history tells of this job; None when it cannot."""

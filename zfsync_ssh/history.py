@@ -2,7 +2,8 @@
 
 Several runs may write at once: each change is one short transaction, for which others wait; the locks are the kernel's,
 so none is ever stale. WAL is not used: it leaves two more files beside this one, and at a few rows a run there is
-nothing to gain. A file that is broken is set aside and begun anew, for no backup may fail for want of its history.
+nothing to gain. A file that is broken is set aside and begun anew, for no backup may fail for want of its history; who
+prunes has to ask `History.aside` then, for what targets have that cannot be reached is not known any more.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import UsageError
 from .state import make_private
 
+_T = TypeVar("_T")
+
 RUNS_KEPT = 1000
-"""Of each job and target."""
+"""Of each job and target, and the newest that was well, however long ago."""
 OUTCOMES_KEPT = 50
-"""Of each job, target and dataset."""
+"""Of each job, target and dataset, and the newest that was well."""
 MAX_MESSAGE_CHARS = 2000
 _BUSY_SECONDS = 10.0
 _VERSION = 1
@@ -55,18 +58,21 @@ _ADD_OUTCOME = (
 )
 _TRIM_RUNS = (
     "DELETE FROM run WHERE job = :job AND target = :target AND id NOT IN "
-    "(SELECT id FROM run WHERE job = :job AND target = :target ORDER BY id DESC LIMIT :kept)"
+    "(SELECT id FROM run WHERE job = :job AND target = :target ORDER BY id DESC LIMIT :kept) "
+    "AND id != (SELECT ifnull(max(id), 0) FROM run WHERE job = :job AND target = :target AND exit_code = 0)"
 )
 _TRIM_OUTCOMES = (
     "DELETE FROM outcome WHERE job = :job AND target = :target AND dataset = :dataset AND id NOT IN (SELECT id "
-    "FROM outcome WHERE job = :job AND target = :target AND dataset = :dataset ORDER BY id DESC LIMIT :kept)"
+    "FROM outcome WHERE job = :job AND target = :target AND dataset = :dataset ORDER BY id DESC LIMIT :kept) AND id != "
+    "(SELECT ifnull(max(id), 0) FROM outcome "
+    "WHERE job = :job AND target = :target AND dataset = :dataset AND NOT failed)"
 )
-_RUNS = "SELECT job, target, started, ended, exit_code, bytes, message FROM run WHERE job = ? ORDER BY id DESC LIMIT ?"
+_AMEND = "UPDATE run SET exit_code = ?, message = ? WHERE job = ? AND target = ? AND started = ? AND exit_code = 0"
+_RUNS = "SELECT job, target, started, ended, exit_code, bytes, message FROM run WHERE job = ? ORDER BY id DESC"
 _LAST_OUTCOMES = (
-    "SELECT job, target, dataset, ended, failed, bytes, source_newest, target_newest, message FROM outcome "
-    "WHERE id IN (SELECT max(id) FROM outcome WHERE job = ? GROUP BY target, dataset) ORDER BY target, dataset"
+    "SELECT job, target, dataset, ended, failed, bytes, source_newest, target_newest, message FROM outcome WHERE id IN "
+    "(SELECT max(id) FROM outcome WHERE job = ? AND failed <= ? GROUP BY target, dataset) ORDER BY target, dataset"
 )
-_SUCCESS = "SELECT max(ended) FROM run WHERE job = ? AND target = ? AND exit_code = 0"
 _NAMES = "SELECT DISTINCT source_newest FROM outcome WHERE job = ? AND source_newest != ''"
 _SET_BASE = "INSERT OR REPLACE INTO base (job, target, dataset, snapshot) VALUES (?, ?, ?, ?)"
 _BASES = "SELECT target, dataset, snapshot FROM base WHERE job = ?"
@@ -103,15 +109,22 @@ class DatasetRun:
 
 
 class History:
-    """The history in one directory, which is made when it is first written to. `UsageError` when it cannot be."""
+    """The history in one directory, which is made when it is first written to. `UsageError` when it cannot be.
 
-    def __init__(self, directory: Path) -> None:
+    Only one that ``mends`` sets a broken file aside: who merely looks would lose in silence what a run is to tell.
+    """
+
+    def __init__(self, directory: Path, *, mends: bool = True) -> None:
         self.path = directory / "history.sqlite"
+        self.aside: Path | None = None
+        """Where the file is that was broken, once it was set aside."""
+        self._mends = mends
 
     def add(self, run: Run, outcomes: Iterable[DatasetRun] = ()) -> None:
         """Note a run with its datasets, and forget the oldest of its kind."""
         rows = list(outcomes)
-        with self._transaction() as database:
+
+        def change(database: sqlite3.Connection) -> None:
             database.execute(_ADD_RUN, _cut(astuple(run)))
             database.executemany(_ADD_OUTCOME, (_cut(astuple(row)) for row in rows))
             database.execute(_TRIM_RUNS, {"job": run.job, "target": run.target, "kept": RUNS_KEPT})
@@ -122,25 +135,26 @@ class History:
             )
             database.executemany(_TRIM_OUTCOMES, trims)
 
+        self._do(change)
+
+    def amend(self, run: Run) -> None:
+        """Note how a run ended that was noted as well, by what came after it. One that failed keeps its reason."""
+        values = (*_cut((run.exit_code, run.message)), run.job, run.target, run.started)
+        self._do(lambda database: database.execute(_AMEND, values))
+
     def forget(self, job: str) -> None:
         """Forget all of a job that is no more."""
         if self.path.exists():
-            with self._transaction() as database:
-                for statement in _FORGET:
-                    database.execute(statement, (job,))
+            self._do(lambda database: [database.execute(statement, (job,)) for statement in _FORGET])
 
-    def runs(self, job: str, limit: int = RUNS_KEPT) -> tuple[Run, ...]:
-        """The newest runs of a job, newest first."""
-        return tuple(Run(*row) for row in self._rows(_RUNS, (job, limit)))
+    def runs(self, job: str) -> tuple[Run, ...]:
+        """All runs of a job that are remembered, newest first."""
+        return tuple(Run(*row) for row in self._rows(_RUNS, (job,)))
 
-    def datasets(self, job: str) -> tuple[DatasetRun, ...]:
-        """What the last run that knew of it did about each dataset and target."""
-        rows = (DatasetRun(*row) for row in self._rows(_LAST_OUTCOMES, (job,)))
+    def datasets(self, job: str, *, well: bool = False) -> tuple[DatasetRun, ...]:
+        """What the last run that knew of it did about each dataset and target; or the last that was ``well`` for it."""
+        rows = (DatasetRun(*row) for row in self._rows(_LAST_OUTCOMES, (job, not well)))
         return tuple(replace(row, failed=bool(row.failed)) for row in rows)
-
-    def last_success(self, job: str, target: str) -> float | None:
-        """When a run to this target last ended well, of those remembered."""
-        return next((ended for (ended,) in self._rows(_SUCCESS, (job, target))), None)
 
     def bases(self, job: str) -> Mapping[tuple[str, str], str]:
         """The newest snapshot that was known to be at both ends, by target and dataset, however long ago."""
@@ -159,27 +173,34 @@ class History:
     def _rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
         if not self.path.exists():
             return []
+        return self._do(lambda database: database.execute(query, values).fetchall())
+
+    def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Do it to the file; once more to a new one when the file is broken, wherever in it that is found out."""
+        try:
+            file = _inode(self.path)
+            try:
+                return self._once(work)
+            except sqlite3.DatabaseError as error:
+                if not self._mends or not _is_broken(error):
+                    raise
+            if _inode(self.path) == file:  # else another run has set it aside while this one waited
+                self.aside = self.path.with_suffix(f".broken-{time.time():.0f}")
+                self.path.rename(self.aside)
+            return self._once(work)
+        except (sqlite3.Error, OSError) as error:
+            raise UsageError(f"The history of runs, {self.path}, cannot be used: {error}.") from error
+
+    def _once(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         with self._transaction() as database:
-            return database.execute(query, values).fetchall()
+            return work(database)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """The file, for one change that is done as a whole or not at all."""
-        try:
-            with contextlib.closing(self._open()) as database:
-                yield database
-                database.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            raise UsageError(f"The history of runs, {self.path}, cannot be used: {error}.") from error
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            return self._begin()
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorname not in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-                raise
-        self.path.rename(self.path.with_suffix(f".broken-{time.time():.0f}"))
-        return self._begin()
+        with contextlib.closing(self._begin()) as database:
+            yield database
+            database.execute("COMMIT")
 
     def _begin(self) -> sqlite3.Connection:
         """Open the file, which is made if it is not there, and begin a change."""
@@ -203,3 +224,12 @@ class History:
 
 def _cut(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(value[:MAX_MESSAGE_CHARS] if isinstance(value, str) else value for value in values)
+
+
+def _inode(path: Path) -> int | None:
+    return path.stat().st_ino if path.exists() else None
+
+
+def _is_broken(error: sqlite3.DatabaseError) -> bool:
+    # What Python's own part of sqlite3 raises has no code. The low byte: there are several kinds of SQLITE_CORRUPT.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -7,12 +7,12 @@ writes to is not late, and one that has stopped running is, soon.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
-from .dataset import Inventory
+from .dataset import Dataset, Inventory, Snapshot
 from .decision import newest_common
 from .history import DatasetRun, Run
 from .retention import parse_name
@@ -38,6 +38,7 @@ class Seen:
     runs: Sequence[Run] = ()
     """Newest first."""
     datasets: Sequence[DatasetRun] = ()
+    """The last outcome of each, by target."""
     source: Inventory | None = None
     there: Mapping[str, Inventory] = field(default_factory=dict)
     """By target."""
@@ -45,6 +46,8 @@ class Seen:
     """By dataset of the source: how many of its snapshots are held."""
     local_time: bool = False
     """The names of snapshots are in local time."""
+    good: Sequence[DatasetRun] = ()
+    """As ``datasets``, the last that was well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +108,21 @@ def _target(seen: Seen, target: str) -> TargetStatus:
 
 def _datasets(seen: Seen, target: str, success: datetime | None) -> Iterator[DatasetStatus]:
     past = {row.dataset: row for row in seen.datasets if row.target == target}
+    good = {row.dataset: row for row in (*seen.good, *past.values()) if row.target == target and not row.failed}
     there = seen.there.get(target)
     if seen.source is None or there is None:
-        yield from (_remembered(seen, row) for row in past.values())
+        yield from (_remembered(seen, row, good.get(row.dataset)) for row in _existing(seen, target, past.values()))
         return
     for child, source in seen.source.datasets.items():
         known = there.find(child)
-        last = past.get(source.name)
+        last, well = past.get(source.name), good.get(source.name)
         common = newest_common(source.snapshots, known.snapshots) if known else None
         behind = len(source.snapshots) - 1 - source.snapshots.index(common) if common else len(source.snapshots)
         moments = [_time_of(common.name, seen.local_time) if common else None]
         if last is None:
             moments.append(success if not behind else None)
-        elif not last.failed and (not behind or (common and common.name == last.target_newest)):
-            moments.append(_moment(last.ended))  # what that run brought is there still
+        elif well and (not behind or well.target_newest in _up_to(common, source)):
+            moments.append(_moment(well.ended))  # what that run brought is there still
         yield DatasetStatus(
             seen.job,
             target,
@@ -134,15 +138,33 @@ def _datasets(seen: Seen, target: str, success: datetime | None) -> Iterator[Dat
         )
 
 
-def _remembered(seen: Seen, row: DatasetRun) -> DatasetStatus:
-    moment = _moment(row.ended) if not row.failed else _time_of(row.target_newest, seen.local_time)
+def _existing(seen: Seen, target: str, rows: Collection[DatasetRun]) -> list[DatasetRun]:
+    """Those of datasets that the source still has, as far as is known: a copy of what is gone there gets no older."""
+    if seen.source is not None:
+        names = {dataset.name for dataset in seen.source.datasets.values()}
+        return [row for row in rows if row.dataset in names]
+    ends = {row.ended for row in rows}
+    # The newest run that got as far as the source's datasets: all of them were noted with the moment of its end.
+    newest = next((run.ended for run in seen.runs if run.target == target and run.ended in ends), None)
+    return [row for row in rows if newest is None or row.ended == newest]
+
+
+def _up_to(newest: Snapshot | None, dataset: Dataset) -> set[str]:
+    """The names of its snapshots up to this one; it has this one if there is one."""
+    return {snapshot.name for snapshot in dataset.snapshots[: dataset.snapshots.index(newest) + 1]} if newest else set()
+
+
+def _remembered(seen: Seen, row: DatasetRun, well: DatasetRun | None) -> DatasetStatus:
+    moments = [_time_of(row.target_newest, seen.local_time) if row.failed else None]
+    if well and (not row.failed or row.target_newest in ("", well.target_newest)):
+        moments.append(_moment(well.ended))  # as far as is known, what that run brought is there still
     return DatasetStatus(
         seen.job,
         row.target,
         row.dataset,
         row.source_newest,
         row.target_newest,
-        good_until=moment,
+        good_until=max((moment for moment in moments if moment is not None), default=None),
         bytes=row.bytes,
         failure=row.message if row.failed else "",
     )

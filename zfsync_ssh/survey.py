@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+from dataclasses import replace
 
 from .config import Job
 from .cron import place
@@ -23,7 +24,12 @@ async def survey(job: Job, history: History, *, look: bool) -> tuple[Seen, list[
     """
     targets = tuple(map(place, job.targets))
     seen = Seen(
-        job.name, targets, history.runs(job.name), history.datasets(job.name), local_time=job.retention.local_time
+        job.name,
+        targets,
+        history.runs(job.name),
+        history.datasets(job.name),
+        local_time=job.retention.local_time,
+        good=history.datasets(job.name, well=True),
     )
     if not look:
         return seen, []
@@ -38,7 +44,7 @@ async def survey(job: Job, history: History, *, look: bool) -> tuple[Seen, list[
             raise result
     found = {where: tree for where, tree in zip(targets, there, strict=True) if isinstance(tree, Inventory)}
     tree, held = source if isinstance(source, tuple) else (None, {})
-    return Seen(seen.job, targets, seen.runs, seen.datasets, tree, found, held, seen.local_time), problems
+    return replace(seen, source=tree, there=found, held=held), problems
 
 
 async def _source(job: Job) -> tuple[Inventory, dict[str, int]]:

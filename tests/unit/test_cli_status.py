@@ -78,6 +78,15 @@ def test_without_limits_a_run_that_failed_is_the_worst_of_all_jobs(
     assert asked("web") == 0  # only those that are named
 
 
+def test_a_run_that_failed_makes_the_copy_no_older_than_the_last_good_one(
+    history: History, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remember(history, "web", hours=5)
+    remember(history, "web", hours=1, exit_code=3, message="no space")
+    assert [asked("web", "--warn", "4h", "--crit", crit) for crit in ("6h", "4h")] == [1, 2]
+    assert "what is there is 5h old: no space" in capsys.readouterr().out
+
+
 def test_json_is_one_document(history: History, capsys: pytest.CaptureFixture[str]) -> None:
     remember(history, "web", hours=1, exit_code=3, message="tank/web failed.")
     assert asked("web", "--json") == 2

@@ -227,6 +227,43 @@ async def test_what_cannot_be_pruned_is_told_up_to_a_few(fakes: Fakes, around: S
     assert "The agent has gone." in report.paragraph
 
 
+def noted(around: Surroundings) -> list[tuple[str, int, str]]:
+    return [(run.target, run.exit_code, run.message) for run in around.history.runs("web")]
+
+
+async def test_a_target_that_could_not_be_pruned_has_not_had_a_good_run(fakes: Fakes, around: Surroundings) -> None:
+    fakes.wrong = {"prune usb/web": [AgentError("The agent has gone.")]}
+    assert (await run_job(JOB, fakes, around)).exit_code == AgentError.exit_code
+    assert noted(around) == [(TWO, AgentError.exit_code, "The agent has gone."), (ONE, 0, "")]
+    assert not any(row.failed for row in around.history.datasets("web"))  # all was brought
+
+
+async def test_a_source_that_could_not_be_pruned_is_told_of_each_target_that_was_well(
+    fakes: Fakes, around: Surroundings
+) -> None:
+    await run_job(JOB, fakes, around)
+    fakes.wrong = {f"push {ONE}": [GONE], "prune source": [ZfsError("The source is busy.")]}
+    await around.sleep(60)
+    await run_job(JOB, fakes, around)
+    assert noted(around) == [
+        (TWO, ZfsError.exit_code, "The source is busy."), (ONE, 5, "backup cannot be reached."),
+        (TWO, 0, ""), (ONE, 0, ""),
+    ]  # fmt: skip
+
+
+async def test_snapshots_that_cannot_be_destroyed_are_told_in_the_history(fakes: Fakes, around: Surroundings) -> None:
+    fakes.pruned = Pruned(0, tuple(f"{number} is busy." for number in range(5)))
+    await run_job(JOB, fakes, around)
+    assert noted(around) == [(TWO, 3, "0 is busy."), (ONE, 3, "0 is busy.")]
+
+
+async def test_what_a_hook_could_not_undo_after_the_snapshot_is_told_in_the_history(
+    fakes: Fakes, around: Surroundings, tmp_path: Path
+) -> None:
+    report = await run_job(hooked(tmp_path, after_snapshot="exit 1"), fakes, around)
+    assert {code for _, code, _ in noted(around)} == {report.exit_code} == {8}
+
+
 # ---- trying again ----------------------------------------------------------------------------------------------------
 
 
@@ -453,6 +490,21 @@ async def test_without_its_history_a_job_goes_on_prunes_nothing_and_says_so(
     assert fakes.done == ["source", "take 20210127-0636_M", f"push {ONE}", f"push {TWO}"]
     assert report.exit_code == 2
     assert report.paragraph.count("The history of runs") == 1
+
+
+async def test_when_its_history_was_broken_a_job_prunes_nothing_once_and_says_so(
+    fakes: Fakes, around: Surroundings, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    around.history.path.write_bytes(b"this is not a database, but long enough to be looked at " * 20)
+    report = await run_job(JOB, fakes, around)
+    assert fakes.done == ["source", "take 20210127-0636_M", f"push {ONE}", f"push {TWO}"]
+    assert report.exit_code == 2
+    assert f"it is {around.history.aside} now" in report.paragraph
+    assert [code for _, code, _ in noted(around)] == [2, 2]
+    again = dataclasses.replace(around, history=History(tmp_path / "state"))
+    assert (await run_job(JOB, fakes, again)).exit_code == 0
+    assert "prune source" in fakes.done
 
 
 async def test_a_log_that_cannot_be_written_stops_nothing_and_is_told(fakes: Fakes, around: Surroundings) -> None:

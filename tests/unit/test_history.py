@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,20 +45,18 @@ def test_what_is_noted_is_read_back(history: History) -> None:
     history.add(run(2, 5))
     history.add(run(3, target="usb/p"), [outcome(2), outcome(3, target="usb/p")])
     assert history.runs("web") == (run(3, target="usb/p"), run(2, 5), run(1))
-    assert history.runs("web", 1) == (run(3, target="usb/p"),)
     assert history.datasets("web") == (outcome(2), outcome(1, "tank/b"), outcome(3, target="usb/p"))
-    assert history.last_success("web", "backup:p") == 1.5
+    assert history.datasets("web", well=True) == (outcome(2),)
     assert set(history.snapshot_names("web")) == {"s1", "s2", "s3"}
 
 
 def test_where_nothing_was_noted_nothing_is_made(history: History) -> None:
     assert history.runs("web") == ()
     assert history.datasets("web") == ()
-    assert history.last_success("web", "x") is None
     history.forget("web")
     assert not history.path.parent.exists()
     history.add(run(1, 3))
-    assert history.last_success("web", "backup:p") is None
+    assert history.path.exists()
 
 
 def test_only_the_newest_are_kept_of_each(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +69,33 @@ def test_only_the_newest_are_kept_of_each(history: History, monkeypatch: pytest.
     with sqlite3.connect(history.path) as database:
         assert database.execute("SELECT count(*) FROM outcome").fetchall() == [(5,)]
     database.close()
+
+
+def test_the_last_that_was_well_is_kept_of_each_target_however_many_failed_since(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RUNS_KEPT", 3)
+    monkeypatch.setattr(module, "OUTCOMES_KEPT", 2)
+    for number in (0, 2):
+        history.add(run(number), [outcome(number)])
+    history.add(run(4, target="usb/p"))
+    for number in (5, 7, 9, 11, 13):
+        history.add(run(number, 5), [outcome(number)])
+        history.add(run(number, 5, "usb/p"))
+    found = history.runs("web")
+    assert [one.started for one in found if one.target == "backup:p"] == [13, 11, 9, 2]
+    assert [one.started for one in found if one.target == "usb/p"] == [13, 11, 9, 4]
+    with sqlite3.connect(history.path) as database:
+        assert database.execute("SELECT ended FROM outcome ORDER BY id").fetchall() == [(2,), (11,), (13,)]
+    database.close()
+
+
+def test_the_runs_of_one_target_hide_none_of_anothers(history: History) -> None:
+    history.add(run(0))
+    rows = [dataclasses.astuple(run(number, target="usb/p")) for number in range(module.RUNS_KEPT)]
+    with history._transaction() as database:  # in one go, for each change is written to the disk
+        database.executemany(module._ADD_RUN, rows)
+    assert history.runs("web")[-1] == run(0)
 
 
 def test_what_a_target_had_is_remembered_however_often_it_failed_since(
@@ -140,6 +167,60 @@ def test_a_broken_file_is_set_aside_and_begun_anew(history: History) -> None:
     assert history.runs("web") == (run(1),)
     (aside,) = [path for path in history.path.parent.iterdir() if path != history.path]
     assert aside.read_bytes() == content
+
+
+def damage(history: History) -> bytes:
+    """Make all pages but the first of a history of many runs unreadable."""
+    for number in range(30):
+        history.add(Run("web", "backup:p", number, number, 3, 0, "x" * 1000), [outcome(number)])
+    content = history.path.read_bytes()
+    broken = content[:4096] + b"\xff" * (len(content) - 4096)
+    history.path.write_bytes(broken)
+    return broken
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda history: history.add(run(1)), lambda history: history.bases("web"), lambda history: history.forget("web")],
+)
+def test_one_that_is_broken_further_inside_is_set_aside_as_well(
+    history: History, use: Callable[[History], object]
+) -> None:
+    content = damage(history)
+    use(history)
+    assert history.aside is not None
+    assert history.aside.read_bytes() == content
+    history.add(run(2))
+    assert history.runs("web")[0] == run(2)
+    assert sorted(history.path.parent.iterdir()) == sorted([history.path, history.aside])
+
+
+def test_who_merely_looks_leaves_a_broken_one_to_the_next_run(history: History) -> None:
+    content = damage(history)
+    looking = History(history.path.parent, mends=False)
+    with pytest.raises(UsageError, match="malformed"):
+        looking.runs("web")
+    assert history.path.read_bytes() == content
+    assert looking.aside is None
+
+
+def test_what_another_run_has_begun_anew_is_not_set_aside_by_one_that_waited(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(history)
+    other, begin = History(history.path.parent), History._begin
+
+    def late(self: History) -> sqlite3.Connection:
+        database = begin(self)
+        if self is history and other.aside is None:
+            database.execute("ROLLBACK")  # the other one has it first
+            other.add(run(7))
+        return database
+
+    monkeypatch.setattr(History, "_begin", late)
+    history.add(run(8))
+    assert history.aside is None
+    assert history.runs("web") == (run(8), run(7))
 
 
 def test_the_file_of_another_version_is_left_alone(history: History) -> None:

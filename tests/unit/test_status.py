@@ -33,9 +33,11 @@ def row(failed: str = "", newest: str = "", dataset: str = "src", **span: float)
     return DatasetRun("web", THERE, dataset, ago(**span), bool(failed), 7, "x", newest, failed)
 
 
-def seen(source: str, there: str | None, *rows: DatasetRun, runs: tuple[Run, ...] = ()) -> TargetStatus:
+def seen(
+    source: str, there: str | None, *rows: DatasetRun, runs: tuple[Run, ...] = (), good: tuple[DatasetRun, ...] = ()
+) -> TargetStatus:
     target = {THERE: tree("dst", root=there) if there is not None else Inventory("dst", {})}
-    (status,) = status_of(Seen("web", (THERE,), runs, rows, tree("src", root=source), target))
+    (status,) = status_of(Seen("web", (THERE,), runs, rows, tree("src", root=source), target, good=good))
     return status
 
 
@@ -83,6 +85,33 @@ def test_names_that_are_not_ours_tell_no_time() -> None:
     assert one(seen("@a,1 @b,2", "@a,1", runs=(run(minutes=9),))).age(NOW) is None
 
 
+@pytest.mark.parametrize(
+    ("there", "age"),
+    [
+        ("@a,1 @b,2", 90),  # as it was brought
+        ("@a,1 @b,2 @c,3", 90),  # and some more, before the run failed
+        ("@a,1 @b,2 @c,3 @d,4", 90),
+        ("@a,1", None),  # some of it was lost
+        ("@x,9", None),
+    ],
+)
+def test_after_a_run_that_failed_the_last_good_one_counts_as_long_as_what_it_brought_is_there(
+    there: str, age: int | None
+) -> None:
+    found = one(seen("@a,1 @b,2 @c,3 @d,4", there, row("no space", minutes=1), good=(row(newest="b", minutes=90),)))
+    assert found.age(NOW) == (timedelta(minutes=age) if age else None)
+    assert found.failure == "no space"
+
+
+@pytest.mark.parametrize(("newest", "age"), [("b", 90), ("", 90), ("a", None), ("20210127-1100_H", 60)])
+def test_without_listings_the_last_good_run_counts_unless_another_snapshot_is_there_since(
+    newest: str, age: int | None
+) -> None:
+    rows, good = (row("no space", newest, minutes=1),), (row(newest="b", minutes=90),)
+    (status,) = status_of(Seen("web", (THERE,), (), rows, good=good))
+    assert one(status).age(NOW) == (timedelta(minutes=age) if age else None)
+
+
 def test_a_clock_that_was_set_back_makes_nothing_younger_than_now() -> None:
     assert one(seen("@20220101-0000_H,1", "@20220101-0000_H,1")).age(NOW) == timedelta(0)
 
@@ -92,6 +121,25 @@ def test_without_listings_the_history_tells() -> None:
     (status,) = status_of(Seen("web", (THERE,), (run(3, minutes=5),), rows))
     assert [found.age(NOW) for found in status.datasets] == [timedelta(minutes=5), 3 * HOUR]
     assert [found.behind for found in status.datasets] == [None, None]
+
+
+def test_without_listings_a_dataset_that_the_newest_run_found_no_more_is_not_told() -> None:
+    rows = (row(minutes=5), row("is full", "x", "src/a", minutes=5), row(dataset="src/gone", hours=30))
+    runs = (run(5, "It cannot be reached.", minutes=1), run(3, "is full", minutes=5), run(hours=30))
+    (status,) = status_of(Seen("web", (THERE,), runs, rows))
+    assert [found.dataset for found in status.datasets] == ["src", "src/a"]
+
+
+def test_a_clock_that_was_set_back_hides_no_dataset_of_the_newest_run() -> None:
+    rows = (row(hours=2), row(dataset="src/gone", minutes=5))
+    (status,) = status_of(Seen("web", (THERE,), (run(hours=2), run(minutes=5)), rows))
+    assert one(status).dataset == "src"
+
+
+def test_with_the_source_alone_only_what_it_has_is_told() -> None:
+    rows = (row(minutes=5), row(dataset="src/gone", minutes=5))
+    (status,) = status_of(Seen("web", (THERE,), (run(minutes=5),), rows, tree("src", root=TWO)))
+    assert one(status).dataset == "src"
 
 
 def test_names_in_local_time_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ async def _survey(jobs: list[Job], *, look: bool) -> tuple[list[TargetStatus], l
     from ..status import status_of
     from ..survey import survey
 
-    history = History(state_directory())
+    history = History(state_directory(), mends=False)
     found = await asyncio.gather(*(survey(job, history, look=look) for job in jobs))
     targets = [target for seen, _ in found for target in status_of(seen)]
     return targets, [problem for _, told in found for problem in told]
