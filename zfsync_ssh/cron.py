@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +31,8 @@ _T = TypeVar("_T")
 FIRST_PAUSE_SECONDS = 5.0
 MAX_PAUSE_SECONDS = 60.0
 LOCK_PAUSE_SECONDS = 1.0
+FORGOTTEN_AFTER = timedelta(days=100)
+"""Another job that has not run for so long is no more, or needs its base no more: snapshots would stay for ever."""
 MAX_TOLD = 3
 """Of the datasets that failed in a push, or the snapshots that could not be pruned, so many are told each."""
 
@@ -259,7 +261,9 @@ class _JobRun:
         """Prune a target, or the source; why that failed, or the first reason of several."""
         now = self._naming_time()
         known = self._recall(self._around.history.bases)
-        others = self._recall(self._around.history.bases_of_others) if target is None else ()
+        since = (self._around.now() - FORGOTTEN_AFTER).timestamp()
+        history = self._around.history
+        others = self._recall(lambda job: history.bases_of_others(job, since)) if target is None else ()
         if known is None or others is None or self._around.history.aside:
             return None  # what a target that cannot be asked now needs is not known: nothing goes
         targets = set(map(place, self._job.targets))

@@ -76,7 +76,10 @@ _LAST_OUTCOMES = (
 _NAMES = "SELECT DISTINCT source_newest FROM outcome WHERE job = ? AND source_newest != ''"
 _SET_BASE = "INSERT OR REPLACE INTO base (job, target, dataset, snapshot) VALUES (?, ?, ?, ?)"
 _BASES = "SELECT target, dataset, snapshot FROM base WHERE job = ?"
-_OTHER_BASES = "SELECT DISTINCT dataset, snapshot FROM base WHERE job != ?"
+_OTHER_BASES = (
+    "SELECT DISTINCT dataset, snapshot FROM base WHERE job != ? AND EXISTS "
+    "(SELECT 1 FROM run WHERE run.job = base.job AND run.target = base.target AND ended > ?)"
+)
 _FORGET = ("DELETE FROM run WHERE job = ?", "DELETE FROM outcome WHERE job = ?", "DELETE FROM base WHERE job = ?")
 
 
@@ -160,9 +163,9 @@ class History:
         """The newest snapshot that was known to be at both ends, by target and dataset, however long ago."""
         return {(target, dataset): snapshot for target, dataset, snapshot in self._rows(_BASES, (job,))}
 
-    def bases_of_others(self, job: str) -> tuple[tuple[str, str], ...]:
-        """Datasets, each with a snapshot of it that some other job's target has as its newest."""
-        return tuple((dataset, snapshot) for dataset, snapshot in self._rows(_OTHER_BASES, (job,)))
+    def bases_of_others(self, job: str, since: float) -> tuple[tuple[str, str], ...]:
+        """Datasets, each with the newest snapshot of it at some target to which another job has run ``since`` then."""
+        return tuple((dataset, snapshot) for dataset, snapshot in self._rows(_OTHER_BASES, (job, since)))
 
     def snapshot_names(self, job: str) -> tuple[str, ...]:
         """Names of snapshots that the job has sent, which may be at a target still."""

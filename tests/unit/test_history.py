@@ -102,13 +102,15 @@ def test_what_a_target_had_is_remembered_however_often_it_failed_since(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "OUTCOMES_KEPT", 2)
-    history.add(run(1), [outcome(1), outcome(1, target="usb/p")])
+    history.add(run(1), [outcome(1)])
+    history.add(run(1, target="usb/p"), [outcome(1, target="usb/p")])
     history.add(run(2), [outcome(2)])
     for number in range(5):
         history.add(run(number), [DatasetRun("web", "backup:p", "tank/a", number, True)])
     assert history.bases("web") == {("backup:p", "tank/a"): "s1", ("usb/p", "tank/a"): "s0"}
-    assert sorted(history.bases_of_others("other")) == [("tank/a", "s0"), ("tank/a", "s1")]
-    assert history.bases_of_others("web") == ()
+    assert sorted(history.bases_of_others("other", 0)) == [("tank/a", "s0"), ("tank/a", "s1")]
+    assert history.bases_of_others("other", 2) == (("tank/a", "s1"),)  # nothing ran to the disk since
+    assert history.bases_of_others("web", 0) == ()
     history.forget("web")
     assert history.bases("web") == {}
 
