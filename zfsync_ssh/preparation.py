@@ -202,7 +202,7 @@ class Preparation:
                     f"{item.source.name} has more than {MAX_PROPERTY_BYTES >> 10} KiB of properties to preserve: name "
                     f"those that matter, instead of --preserve all."
                 )
-                return replace(item, steps=(), problem=problem, code="properties")
+                return replace(item, steps=(), problem=problem, code="properties", estimate=0)
             return replace(item, properties=pairs, excluded=wanted.exclude) if item.steps else item
 
         return replace(plan, items=tuple(map(given, plan.items)))
