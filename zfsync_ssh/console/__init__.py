@@ -86,7 +86,7 @@ def threaded(observer: Observer) -> Iterator[Observer]:
                     observer(event)
                 except BrokenPipeError:
                     broken = True
-                    _discard_stdout()
+                    discard_stdout()
                 except Exception as error:
                     broken = True
                     with contextlib.suppress(Exception):
@@ -105,7 +105,7 @@ def threaded(observer: Observer) -> Iterator[Observer]:
         thread.join()
 
 
-def _discard_stdout() -> None:
+def discard_stdout() -> None:
     """After its reader has gone, or Python would complain of what is still to be written when it ends."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
