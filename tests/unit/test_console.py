@@ -472,6 +472,30 @@ def test_the_moving_part_is_gone_at_the_end() -> None:
     assert "datasets" not in shown[shown.index("\x1b[?25h") :]
 
 
+LONG = "src/" + "x" * 90
+
+
+@pytest.mark.parametrize(("encoding", "end"), [("utf-8", "x\u2026"), ("latin-1", "xx"), ("ascii", "xx")])
+def test_what_is_cut_off_is_drawn_in_what_the_terminal_has(encoding: str, end: str) -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding, newline="")
+    show = LiveConsole(console=Console(file=file, force_terminal=True, width=60, height=50, legacy_windows=False))
+    for event in (STARTED, Opened(1, 1), SendStarted(0, LONG, f"@{LONG}", 10, False), Ended({}, 0, 0.0, 1)):
+        show(event)
+    file.seek(0)
+    assert f"{end} " in re.sub(r"\x1b\[[0-9;]*m", "", file.read())
+
+
+def test_a_terminal_on_which_nothing_can_be_drawn_has_its_cursor_back() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), "ascii", newline="")
+    show = LiveConsole(console=Console(file=file, force_terminal=True, width=60, height=50, legacy_windows=False))
+    show(STARTED)
+    with pytest.raises(UnicodeEncodeError):
+        show(Notice("\u0142"))
+    file.seek(0)
+    written = file.read()
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
+
+
 # ---- the choice ------------------------------------------------------------------------------------------------------
 
 
@@ -492,6 +516,14 @@ def test_the_display_fits_the_output(
 ) -> None:
     monkeypatch.setattr("sys.stdout", Terminal() if terminal else io.StringIO())
     assert type(choose(json=json_wanted, quiet=quiet, verbose=False)) is display
+
+
+def test_a_name_that_the_output_cannot_encode_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    choose(json=False, quiet=False, verbose=False)(Started("src/\u0142", "there:dst", False))
+    out.seek(0)
+    assert out.read() == "src/\\u0142 -> there:dst\n"
 
 
 # ---- the thread ------------------------------------------------------------------------------------------------------

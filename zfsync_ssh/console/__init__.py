@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import queue
 import sys
@@ -22,6 +23,8 @@ def choose(*, json: bool, quiet: bool, verbose: bool) -> Observer:
         from .ndjson import NdjsonConsole
 
         return NdjsonConsole(sys.stdout)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: not every terminal has what a name is made of
     if sys.stdout.isatty() and not quiet:
         from .live import LiveConsole
 
