@@ -415,6 +415,14 @@ def test_a_dataset_that_is_done_twice_is_one_dataset() -> None:
     assert "src/a sent" not in table
 
 
+def test_a_dataset_that_the_plan_refuses_is_not_one_of_those_to_send() -> None:
+    refused, sent = Finished(FAILED), Finished(SENT)
+    assert "1 of 1 datasets" in picture(Planned(2, 1, 4096), refused, Opened(1, 1), sent)[-1]
+    assert "2 of 2 datasets" in picture(Planned(2, 2, 4096), Opened(1, 1), refused, sent)[-1]
+    missing = Finished(Outcome("src/b", "dst/b", Status.DIFFERENT))  # which a comparison counts among all
+    assert "2 of 2 datasets" in picture(Planned(2, 2, 0), missing, Opened(1, 1, "reading"), sent)[-1]
+
+
 def test_a_run_that_an_error_ended_leaves_no_table() -> None:
     shown = {}
     for counts in ({}, {Status.FAILED: 1}):

@@ -180,6 +180,8 @@ class LiveConsole:
         self._outcomes[outcome.source] = outcome
         if outcome.status in (Status.FAILED, Status.DIFFERENT):
             self._say(f"{outcome.source}: {outcome.message}", "red")
+        if outcome.status is Status.FAILED and not self._lanes:
+            return  # refused by the plan: not one of those that are to be sent
         if before is None and outcome.status in (Status.SENT, Status.FAILED, Status.EQUAL, Status.DIFFERENT):
             self._done += 1
             self._done_bytes += outcome.bytes
