@@ -281,6 +281,18 @@ def test_a_job_can_be_made_of_options_alone() -> None:
     assert job_of({"source": "tank/web", "target": "usb/web"}).name == "tank-web_usb-web"
 
 
+def test_such_jobs_whose_places_are_spelt_alike_are_told_apart() -> None:
+    pairs = [
+        ("tank/a/b", "usb/a/b"), ("tank/a-b", "usb/a-b"), ("tank/a b", "usb/a/b"), ("tank/a_usb/b", "usb/c"),
+        ("tank/a", ["usb/b", "usb/c"]), ("tank/a", "usb/b_usb/c"), ("tank/a-", "usb/b"), ("tank-a", "usb/b"),
+    ]  # fmt: skip
+    names = [job_of({"source": source, "target": target}).name for source, target in pairs]
+    assert len(set(names)) == len(pairs)
+    assert (names[0], names[4]) == ("tank-a-b_usb-a-b", "tank-a_usb-b_usb-c")
+    assert names[1].startswith("tank-a-b_usb-a-b-")
+    assert job_of({"source": "tank/a-b", "target": "usb/a-b"}).name == names[1]  # it finds its history again
+
+
 def test_such_jobs_with_long_names_are_told_apart() -> None:
     names = {job_of({"source": "tank/" + "x" * 90, "target": f"usb/{'x' * 90}{end}"}).name for end in ("", "a", "b")}
     assert len(names) == 3
