@@ -119,13 +119,18 @@ def config_paths(home: Path | None = None) -> tuple[Path, ...]:
     return own_config(home) / "zfsync.toml", Path("/etc/zfsync/zfsync.toml")
 
 
+def found_config() -> Path | None:
+    """The first of `config_paths` that is there. One that this user may not even look at is none of theirs."""
+    # Path.exists fails where a directory may not be entered.
+    return next((path for path in config_paths() if os.path.exists(path)), None)  # noqa: PTH110
+
+
 def load(path: Path | None = None) -> Config:
     """Read and check ``path``, or the first of `config_paths` that is there. `ConfigError` for all that is wrong."""
     if path is None:
-        paths = config_paths()
-        path = next((candidate for candidate in paths if candidate.exists()), None)
+        path = found_config()
         if path is None:
-            places = " or ".join(map(str, paths))
+            places = " or ".join(map(str, config_paths()))
             raise UsageError(f"There is no configuration: make {places}; 'zfsync config example' shows one.")
     try:
         with path.open("rb") as file:

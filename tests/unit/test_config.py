@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -331,6 +333,24 @@ def test_without_any_file_it_is_told_where_one_could_be(tmp_path: Path, monkeypa
         load()
     with pytest.raises(UsageError, match=r"gone.toml cannot be read: No such file or directory\."):
         load(tmp_path / "gone.toml")
+
+
+def test_a_directory_that_may_not_be_entered_has_none_for_this_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, stat = tmp_path / "closed/zfsync.toml", os.stat
+
+    def refuse(path: object, **more: Any) -> os.stat_result:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat(path, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("os.stat", refuse)  # root may enter any
+    monkeypatch.setattr("zfsync_ssh.config.config_paths", lambda: (closed, tmp_path / "own"))
+    with pytest.raises(UsageError, match=r"There is no configuration: make "):
+        load()
+    written(tmp_path / "own")
+    assert load().path == tmp_path / "own"
 
 
 def test_a_file_that_others_can_change_is_refused(tmp_path: Path) -> None:
