@@ -235,6 +235,7 @@ def do_list(path: str, arguments: list[str]) -> None:
             found = [s for s in datasets.get(dataset, {kind + "s": []})[kind + "s"] if s[0] == short]
             if found:
                 extra = {"userrefs": len(holds.get(root, [])), "creation": created.get(root, found[0][2])}
+                extra["referenced"] = sum(s[3] for s in datasets[dataset][kind + "s"] if s[2] <= found[0][2])
                 row(columns, root, kind, found[0], extra)
             else:
                 sys.stderr.write(f"cannot open '{root}': dataset does not exist\n")
@@ -283,6 +284,7 @@ def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dic
         "name": name, "type": kind, "guid": entry[1], "createtxg": entry[2], "written": entry[3], "used": 0,
         "receive_resume_token": dataset.get("token") or "-", "encryption": "off",
         "userrefs": dataset.get("userrefs", 0), "creation": dataset.get("creation", "-"),
+        "referenced": dataset.get("referenced", "-"),
         "available": 1 << 40, "compression": "off", "mounted": "no",
         "snapshots_changed": dataset["changed"] if dataset.get("changed") else "-",
     }  # fmt: skip

@@ -47,6 +47,8 @@ from .transfer import Transfer, read_transfer
 HOOKS = ("before_snapshot", "after_snapshot", "before_push", "after_push", "on_failure")
 MAX_NAME_CHARS = 64
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # it goes into crontabs, units and file names as it is
+_PLAIN_PLACE = re.compile(r"[A-Za-z0-9.]+([/:@][A-Za-z0-9.]+)*")
+"""A place that a name can be made of: tank/a-b and tank/a/b would get the same."""
 _NOTHING = timedelta(0)
 
 
@@ -117,13 +119,18 @@ def config_paths(home: Path | None = None) -> tuple[Path, ...]:
     return own_config(home) / "zfsync.toml", Path("/etc/zfsync/zfsync.toml")
 
 
+def found_config() -> Path | None:
+    """The first of `config_paths` that is there. One that this user may not even look at is none of theirs."""
+    # Path.exists fails where a directory may not be entered.
+    return next((path for path in config_paths() if os.path.exists(path)), None)  # noqa: PTH110
+
+
 def load(path: Path | None = None) -> Config:
     """Read and check ``path``, or the first of `config_paths` that is there. `ConfigError` for all that is wrong."""
     if path is None:
-        paths = config_paths()
-        path = next((candidate for candidate in paths if candidate.exists()), None)
+        path = found_config()
         if path is None:
-            places = " or ".join(map(str, paths))
+            places = " or ".join(map(str, config_paths()))
             raise UsageError(f"There is no configuration: make {places}; 'zfsync config example' shows one.")
     try:
         with path.open("rb") as file:
@@ -170,12 +177,14 @@ def job_of(values: Mapping[str, object]) -> Job:
     that is wrong, each with the option that it would be on a command line.
     """
     targets = values.get("target", "")
-    places = [values.get("source", ""), *(targets if isinstance(targets, list) else [targets])]
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(map(str, places))).lstrip("_.-")
-    if len(name) > MAX_NAME_CHARS:
-        name = f"{name[: MAX_NAME_CHARS - 9]}-{zlib.crc32(name.encode()):08x}"
+    places = list(map(str, [values.get("source", ""), *(targets if isinstance(targets, list) else [targets])]))
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", "_".join(places)).lstrip("_.-") or "job"
+    plain = all(map(_PLAIN_PLACE.fullmatch, places))
+    if not plain or len(name) > MAX_NAME_CHARS:
+        whole = (name if plain else "\n".join(places)).encode("utf-8", "backslashreplace")
+        name = f"{name[: MAX_NAME_CHARS - 9]}-{zlib.crc32(whole):08x}"
     problems = Problems()
-    job = _job(name or "job", Table(dict(values), (), problems), Table({}, (), problems))
+    job = _job(name, Table(dict(values), (), problems), Table({}, (), problems))
     problems.check_options()
     assert job is not None  # or there had been problems
     return job

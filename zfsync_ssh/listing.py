@@ -5,7 +5,7 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from .buffer import PATH_PROPERTY, child_waiting
 from .dataset import Bookmark, Dataset, Inventory, Snapshot, child_of, is_component
@@ -197,12 +197,19 @@ def _unset(values: List[str]) -> Iterator[str]:
 
 
 def parse_numbers(stdout: str) -> Dict[str, int]:
-    """The output of `list_written`, `list_holds` or `list_guids`: bytes, holds or GUIDs by full name.
-
-    What has no number there is left out.
-    """
+    """The output of `list_holds` or `list_guids`: holds or GUIDs by full name. What has no number is left out."""
     rows = (line.rpartition("\t") for line in stdout.splitlines())
     return {name: int(text) for name, _, text in rows if text.isascii() and text.isdigit() and len(text) <= 20}
+
+
+def parse_sizes(lines: Iterable[str]) -> Tuple[Dict[str, int], Dict[str, int]]:
+    """The output of `list_written`: bytes written and bytes referred to, each by full name.
+
+    A confined source of another version may tell the first alone.
+    """
+    rows = [line.split("\t") for line in lines]
+    written, referenced = ("\n".join("\t".join((row[0], *row[at : at + 1])) for row in rows) for at in (1, 2))
+    return parse_numbers(written), parse_numbers(referenced)
 
 
 class Lines:

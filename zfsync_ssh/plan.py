@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 
 from .buffer import buffered_name
 from .dataset import (
@@ -20,10 +21,11 @@ from .dataset import (
 from .decision import REFUSED, UPTODATE, decide, state_of
 from .divergence import describe
 from .errors import UsageError, ZfsError
-from .item import Item
+from .item import Item, Step
 from .location import overlap
 from .origins import with_origins
 from .policy import DEFAULT, Policy
+from .resume import parse_token
 from .steps import UNWANTED, with_decision
 
 
@@ -242,19 +244,29 @@ def without_empty(plan: Plan, written: Mapping[str, int], policy: Policy) -> Pla
     return replace(plan, items=tuple(map(thinned, plan.items)))
 
 
-def with_estimates(plan: Plan, written: Mapping[str, int]) -> Plan:
-    """The plan with each item's estimate, out of the bytes that each snapshot, by full name, has written."""
-    return replace(plan, items=tuple(_estimated(item, written) for item in plan.items))
+def with_estimates(
+    plan: Plan, written: Mapping[str, int], referenced: Mapping[str, int] = MappingProxyType({})
+) -> Plan:
+    """The plan with each item's estimate, out of the bytes that each snapshot has written, and refers to in all."""
+
+    def estimated(item: Item) -> Item:
+        return replace(item, estimate=sum(_bytes_left(item, step, written, referenced) for step in item.steps))
+
+    return replace(plan, items=tuple(map(estimated, plan.items)))
 
 
-def _estimated(item: Item, written: Mapping[str, int]) -> Item:
-    total = sum(
-        max(
-            0, sum(written.get(f"{item.source.name}@{snapshot.name}", 0) for snapshot in step.snapshots) - step.received
-        )
-        for step in item.steps
-    )
-    return replace(item, estimate=total)
+def _bytes_left(item: Item, step: Step, written: Mapping[str, int], referenced: Mapping[str, int]) -> int:
+    """What its snapshots have written; but those that are left out before the first of them have written too.
+
+    So it is at least what the last one refers to more than the base, and all of that for a full stream.
+    """
+    name = item.source.name
+    total = sum(written.get(f"{name}@{snapshot.name}", 0) for snapshot in step.snapshots)
+    full = not (step.base or (step.token and parse_token(step.token).from_guid))
+    before = 0 if full else referenced.get(name + step.base if step.base.startswith("@") else step.base)
+    if before is not None:
+        total = max(total, referenced.get(f"{name}@{step.to.name}", 0) - before)
+    return max(0, total - step.received)
 
 
 def place_for(item: Item, buffer: str, present: Collection[str], ahead: Collection[str] = ()) -> str:

@@ -44,7 +44,7 @@ def _featured(item: Item, features: Mapping[str, bool], host: Host, traits: Mapp
     pool = f"The pool of {host.at(item.target)}"
     if item.raw and not features.get("encryption"):
         problem = f"{pool} has no encryption: 'zpool upgrade' there, or send with --no-raw."
-        return replace(item, steps=(), problem=problem, code="feature")
+        return replace(item, steps=(), problem=problem, code="feature", estimate=0)
     flags = item.flags
     if not item.state.newest:
         flags = "".join(flag for flag in flags if features.get(_NEEDED[flag]))
@@ -57,7 +57,7 @@ def _featured(item: Item, features: Mapping[str, bool], host: Host, traits: Mapp
     missing = [feature for feature in lacking if not features.get(feature)]
     if missing:
         problem = f"{pool} has no {missing[0]}, which {item.source.name} needs: 'zpool upgrade' there enables it."
-        return replace(item, steps=(), problem=problem, code="feature")
+        return replace(item, steps=(), problem=problem, code="feature", estimate=0)
     return replace(item, flags=flags)
 
 
@@ -99,7 +99,7 @@ def _of_one_lineage(item: Item, here: Mapping[str, int], there: Mapping[str, int
         problem = f"{name} was received raw: leave out --no-raw, or rename it there and send it afresh."
     else:
         return item
-    return replace(item, steps=(), problem=problem, code="encryption")
+    return replace(item, steps=(), problem=problem, code="encryption", estimate=0)
 
 
 def with_room(plan: Plan, target: Inventory, host: Host) -> Plan:

@@ -18,7 +18,7 @@ from .errors import UsageError
 from .events import Changed, Notice, Observer
 from .item import Item
 from .keeping import Holds
-from .listing import parse_numbers
+from .listing import parse_numbers, parse_sizes
 from .plan import Plan, check_apart, make_plan, snapshots_needed, with_estimates, without_empty
 from .policy import Divergence, Policy
 from .preflight import lineage_questions, parse_features, with_features, with_lineage, with_room
@@ -90,17 +90,17 @@ class Preparation:
         if not self._dry_run:  # while the rest is looked at
             for end in (self._target, self._source):
                 end.open_ahead(min(self._channels, len(made.plan.work)))
-        written = await self._hold_and_measure(made)
+        written, referenced = await self._hold_and_measure(made)
         if gone := self._gone(made, written):
             names = f"{gone[0]} and {len(gone) - 1} more have" if len(gone) > 1 else f"{gone[0]} has"
             self._observe(Notice(f"{names} been destroyed since it was listed: planning anew.", True))
             made.source = await self.source_inventory()
             made = self._planned(made, agreed)
-            written = await self._hold_and_measure(made)
+            written, referenced = await self._hold_and_measure(made)
         plan = made.plan
         if self._policy.skip_empty:
             plan = without_empty(plan, written, self._policy)
-        plan = with_estimates(plan, written)
+        plan = with_estimates(plan, written, referenced)
         if self._policy.preflight:
             plan = await self._preflight(control, plan, made.target)
         made.plan = await self._with_properties(plan)
@@ -173,12 +173,12 @@ class Preparation:
 
     # -- what is looked at before the plan is trusted --
 
-    async def _hold_and_measure(self, made: Prepared) -> dict[str, int]:
-        """Bytes that each snapshot has written, of those that the plan needs and that are there, held."""
+    async def _hold_and_measure(self, made: Prepared) -> tuple[dict[str, int], dict[str, int]]:
+        """What each snapshot has written, and refers to, in bytes: of those that are needed and are there, held."""
         needed = snapshots_needed(made.plan)
         if needed and not self._dry_run and self._policy.hold:
             await self._holds.hold(needed)
-        return parse_numbers("\n".join(await self._source.query("written", needed))) if needed else {}
+        return parse_sizes(await self._source.query("written", needed) if needed else ())
 
     def _gone(self, made: Prepared, written: dict[str, int]) -> list[str]:
         return [name for name in snapshots_needed(made.plan) if name not in written]
@@ -202,7 +202,7 @@ class Preparation:
                     f"{item.source.name} has more than {MAX_PROPERTY_BYTES >> 10} KiB of properties to preserve: name "
                     f"those that matter, instead of --preserve all."
                 )
-                return replace(item, steps=(), problem=problem, code="properties")
+                return replace(item, steps=(), problem=problem, code="properties", estimate=0)
             return replace(item, properties=pairs, excluded=wanted.exclude) if item.steps else item
 
         return replace(plan, items=tuple(map(given, plan.items)))

@@ -108,8 +108,8 @@ def list_existing(names: Iterable[str]) -> Tuple[str, ...]:
 
 
 def list_written(snapshots: Iterable[str]) -> Tuple[str, ...]:
-    """How many bytes each of ``snapshots``, full names, has written since the one before it."""
-    return ("list", "-Hp", "-t", "snapshot", "-o", "name,written", *snapshots)
+    """How many bytes each of ``snapshots``, full names, has written since the one before it, and refers to in all."""
+    return ("list", "-Hp", "-t", "snapshot", "-o", "name,written,referenced", *snapshots)
 
 
 def list_readable(dataset: str, snapshot: str) -> Tuple[str, ...]:

@@ -18,7 +18,7 @@ from zfsync_ssh.dataset import Snapshot
 from zfsync_ssh.entry import decode_line
 from zfsync_ssh.errors import AgentError, RemoteProtocolError, UsageError
 from zfsync_ssh.holds import parse_tag
-from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_numbers
+from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_numbers, parse_sizes
 from zfsync_ssh.location import parse_location
 from zfsync_ssh.messages import PROTOCOL, Apply, Data, Hello, Inventory, Ping, Send, Stream, Sync
 from zfsync_ssh.preflight import parse_features
@@ -113,6 +113,7 @@ def other_output(data: bytes) -> None:
     """All else that zfs and zpool print."""
     text = data.decode("utf-8", "replace")
     parse_numbers(text)
+    parse_sizes(text.splitlines())
     parse_listing(text.splitlines())
     parse_features(text.splitlines())
     parse_tag(text)

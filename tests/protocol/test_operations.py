@@ -648,7 +648,8 @@ async def test_more_properties_than_a_message_holds_fail_their_dataset_alone(pai
         for number in range(20):
             state["datasets"]["src/tree/a"]["properties"][f"my:note{number}"] = "x" * 8000
     assert await pair.push(policy=Policy(properties=Properties(preserve=("all",)))) == 3
-    assert pair.outcomes["src/tree/a"].code == "properties"
+    refused = pair.outcomes["src/tree/a"]
+    assert (refused.code, refused.estimate) == ("properties", 0)
     assert pair.outcomes["src/tree/b"].status is Status.SENT
 
 

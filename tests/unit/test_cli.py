@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 import subprocess
 import sys
@@ -305,6 +306,23 @@ def test_the_package_runs_as_a_module() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("zfsync: 'tank//' is not a dataset")
+
+
+@pytest.mark.parametrize(
+    ("unbuffered", "status"),
+    [("1", EXIT_INTERRUPTED), ("", 0)],  # all is done before what it prints at last is seen off
+)
+def test_a_reader_that_has_gone_is_no_defect(unbuffered: str, status: int, tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs.toml"
+    jobs.write_text('[job.a]\nsource = "tank/a"\ntarget = "usb/a"\n')
+    jobs.chmod(0o600)
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "zfsync_ssh", "config", "check", "--config", "jobs.toml"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (status, b"")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -281,6 +283,18 @@ def test_a_job_can_be_made_of_options_alone() -> None:
     assert job_of({"source": "tank/web", "target": "usb/web"}).name == "tank-web_usb-web"
 
 
+def test_such_jobs_whose_places_are_spelt_alike_are_told_apart() -> None:
+    pairs = [
+        ("tank/a/b", "usb/a/b"), ("tank/a-b", "usb/a-b"), ("tank/a b", "usb/a/b"), ("tank/a_usb/b", "usb/c"),
+        ("tank/a", ["usb/b", "usb/c"]), ("tank/a", "usb/b_usb/c"), ("tank/a-", "usb/b"), ("tank-a", "usb/b"),
+    ]  # fmt: skip
+    names = [job_of({"source": source, "target": target}).name for source, target in pairs]
+    assert len(set(names)) == len(pairs)
+    assert (names[0], names[4]) == ("tank-a-b_usb-a-b", "tank-a_usb-b_usb-c")
+    assert names[1].startswith("tank-a-b_usb-a-b-")
+    assert job_of({"source": "tank/a-b", "target": "usb/a-b"}).name == names[1]  # it finds its history again
+
+
 def test_such_jobs_with_long_names_are_told_apart() -> None:
     names = {job_of({"source": "tank/" + "x" * 90, "target": f"usb/{'x' * 90}{end}"}).name for end in ("", "a", "b")}
     assert len(names) == 3
@@ -319,6 +333,24 @@ def test_without_any_file_it_is_told_where_one_could_be(tmp_path: Path, monkeypa
         load()
     with pytest.raises(UsageError, match=r"gone.toml cannot be read: No such file or directory\."):
         load(tmp_path / "gone.toml")
+
+
+def test_a_directory_that_may_not_be_entered_has_none_for_this_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, stat = tmp_path / "closed/zfsync.toml", os.stat
+
+    def refuse(path: object, **more: Any) -> os.stat_result:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat(path, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("os.stat", refuse)  # root may enter any
+    monkeypatch.setattr("zfsync_ssh.config.config_paths", lambda: (closed, tmp_path / "own"))
+    with pytest.raises(UsageError, match=r"There is no configuration: make "):
+        load()
+    written(tmp_path / "own")
+    assert load().path == tmp_path / "own"
 
 
 def test_a_file_that_others_can_change_is_refused(tmp_path: Path) -> None:

@@ -415,6 +415,14 @@ def test_a_dataset_that_is_done_twice_is_one_dataset() -> None:
     assert "src/a sent" not in table
 
 
+def test_a_dataset_that_the_plan_refuses_is_not_one_of_those_to_send() -> None:
+    refused, sent = Finished(FAILED), Finished(SENT)
+    assert "1 of 1 datasets" in picture(Planned(2, 1, 4096), refused, Opened(1, 1), sent)[-1]
+    assert "2 of 2 datasets" in picture(Planned(2, 2, 4096), Opened(1, 1), refused, sent)[-1]
+    missing = Finished(Outcome("src/b", "dst/b", Status.DIFFERENT))  # which a comparison counts among all
+    assert "2 of 2 datasets" in picture(Planned(2, 2, 0), missing, Opened(1, 1, "reading"), sent)[-1]
+
+
 def test_a_run_that_an_error_ended_leaves_no_table() -> None:
     shown = {}
     for counts in ({}, {Status.FAILED: 1}):
@@ -472,6 +480,30 @@ def test_the_moving_part_is_gone_at_the_end() -> None:
     assert "datasets" not in shown[shown.index("\x1b[?25h") :]
 
 
+LONG = "src/" + "x" * 90
+
+
+@pytest.mark.parametrize(("encoding", "end"), [("utf-8", "x\u2026"), ("latin-1", "xx"), ("ascii", "xx")])
+def test_what_is_cut_off_is_drawn_in_what_the_terminal_has(encoding: str, end: str) -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding, newline="")
+    show = LiveConsole(console=Console(file=file, force_terminal=True, width=60, height=50, legacy_windows=False))
+    for event in (STARTED, Opened(1, 1), SendStarted(0, LONG, f"@{LONG}", 10, False), Ended({}, 0, 0.0, 1)):
+        show(event)
+    file.seek(0)
+    assert f"{end} " in re.sub(r"\x1b\[[0-9;]*m", "", file.read())
+
+
+def test_a_terminal_on_which_nothing_can_be_drawn_has_its_cursor_back() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), "ascii", newline="")
+    show = LiveConsole(console=Console(file=file, force_terminal=True, width=60, height=50, legacy_windows=False))
+    show(STARTED)
+    with pytest.raises(UnicodeEncodeError):
+        show(Notice("\u0142"))
+    file.seek(0)
+    written = file.read()
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
+
+
 # ---- the choice ------------------------------------------------------------------------------------------------------
 
 
@@ -492,6 +524,14 @@ def test_the_display_fits_the_output(
 ) -> None:
     monkeypatch.setattr("sys.stdout", Terminal() if terminal else io.StringIO())
     assert type(choose(json=json_wanted, quiet=quiet, verbose=False)) is display
+
+
+def test_a_name_that_the_output_cannot_encode_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    choose(json=False, quiet=False, verbose=False)(Started("src/\u0142", "there:dst", False))
+    out.seek(0)
+    assert out.read() == "src/\\u0142 -> there:dst\n"
 
 
 # ---- the thread ------------------------------------------------------------------------------------------------------

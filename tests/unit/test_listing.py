@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.strategies import COMPONENT_CHARS, children
 from zfsync_ssh.buffer import encode
 from zfsync_ssh.dataset import Bookmark, Dataset, Inventory, Snapshot
-from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_numbers
+from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_numbers, parse_sizes
 
 # As OpenZFS 2.3 prints them.
 DATASET_ROW = "p/a/b\t14133053774265923717\t21\tfilesystem\t26274816\t-\t-\toff\ton\t-\t-\t-\t4096\t99\t-\t-\tLec\t-\t-"
@@ -302,6 +302,12 @@ def test_only_what_is_not_there_is_no_problem(status: int, stderr: str, problem:
     assert listing_problem(status, stderr) == problem
 
 
-def test_written_bytes_are_read_where_there_are_any() -> None:
+def test_numbers_are_read_where_there_are_any() -> None:
     assert parse_numbers("p/a@1\t100\np/a b@x y\t0\np/a@2\t-\n") == {"p/a@1": 100, "p/a b@x y": 0}
     assert parse_numbers("") == {}
+
+
+def test_what_snapshots_have_written_and_refer_to_is_read_where_it_is_told() -> None:
+    lines = ["p/a@1\t100\t100", "p/a b@x y\t0\t100", "p/a@2\t-\t-", "p/a@older\t7", ""]
+    assert parse_sizes(lines) == ({"p/a@1": 100, "p/a b@x y": 0, "p/a@older": 7}, {"p/a@1": 100, "p/a b@x y": 100})
+    assert parse_sizes(()) == ({}, {})

@@ -29,6 +29,7 @@ from zfsync_ssh.plan import (
     with_estimates,
 )
 from zfsync_ssh.policy import DEFAULT
+from zfsync_ssh.selection import Selection
 from zfsync_ssh.steps import replan
 
 ROOT = "dst/tree"
@@ -425,6 +426,32 @@ def test_the_estimate_is_what_the_snapshots_needed_have_written() -> None:
     assert [item.estimate for item in estimated.items] == [20, 4300, 0]
     assert estimated.estimate == 4320
     assert plan.estimate == 0
+
+
+WRITTEN = {"src/tree@a": 1000, "src/tree@b": 20, "src/tree@c": 7}
+REFERENCED = {"src/tree@a": 1000, "src/tree@b": 1010, "src/tree@c": 1015}
+
+
+@pytest.mark.parametrize(
+    ("selection", "target", "token", "estimate"),
+    [
+        (Selection(), None, {}, 1000 + 20 + 7),
+        (Selection(latest=1), None, {}, 1015),
+        (Selection(latest=2), None, {}, 1010 + 7),
+        (Selection(latest=1), "@a,1", {}, 15),  # what is not there any more may have been written in between
+        (Selection(), "@a,1", {}, 20 + 7),
+        (Selection(latest=1), "", {"toguid": 3, "toname": "src/tree@c", "bytes": 100}, 915),
+        (Selection(latest=1), "@b,2", {"toguid": 3, "toname": "src/tree@c", "fromguid": 2, "bytes": 3}, 4),
+    ],
+)
+def test_what_snapshots_that_are_left_out_have_written_is_sent_too(
+    selection: Selection, target: str | None, token: dict[str, int | str], estimate: int
+) -> None:
+    there = {} if target is None else {"": dataset(target, ROOT, token=make_token(token) if token else "")}
+    inventory = Inventory(ROOT, there, ancestors=() if there else ("dst",))
+    policy = replace(DEFAULT, selection=selection)
+    plan = make_plan(tree("src/tree", root=SOURCE), inventory, host=Host("there"), policy=policy)
+    assert with_estimates(plan, WRITTEN, REFERENCED).estimate == estimate
 
 
 @pytest.mark.parametrize(("received", "estimate"), [(400, 600 + 50), (5000, 50)])

@@ -152,3 +152,15 @@ def test_a_quota_in_between_fails_what_is_below_it_alone() -> None:
         assert items[child].code == "no-space"
         assert items[child].estimate == 0
         assert "there:dst/a has room for 1,099 bytes, and about 1,100" in items[child].problem
+
+
+def test_what_is_refused_for_another_reason_takes_no_room() -> None:
+    source = {"": dataset("@r,1", "src"), "/big": encrypted("@b,2", "src/big")}
+    target = Inventory("dst", {}, ancestors=("dst",), available=100)
+    plan = with_estimates(make_plan(Inventory("src", source), target, host=THERE), {"src@r": 10, "src/big@b": 1000})
+    refused = with_features(plan, {**ALL, "encryption": False}, THERE, {})
+    assert [(item.code, item.estimate) for item in refused.items] == [("", 10), ("feature", 0)]
+    assert with_room(refused, target, THERE) == refused
+    begun = plan_of({"": encrypted("@a,1 @b,2")}, {"": encrypted("@a,1", "dst")})
+    (item,) = with_lineage(with_estimates(begun, {"src@b": 1000}), {"src@a": 5}, {"dst@a": 6}, THERE).items
+    assert (item.code, item.estimate) == ("encryption", 0)

@@ -39,7 +39,7 @@ COLUMNS = (
         (zfs.list_snapshots(["p/a", "p/b"]), "list -Hp -r -t snapshot,bookmark -o name,guid,createtxg p/a p/b"),
         (zfs.list_snapshots(["p/a"], False), "list -Hp -d1 -t snapshot,bookmark -o name,guid,createtxg p/a"),
         (zfs.list_existing(["p", "p/a"]), "list -Hp -d0 -t filesystem,volume -o name,available,encryption p p/a"),
-        (zfs.list_written(["p/a@1", "p/a@2"]), "list -Hp -t snapshot -o name,written p/a@1 p/a@2"),
+        (zfs.list_written(["p/a@1", "p/a@2"]), "list -Hp -t snapshot -o name,written,referenced p/a@1 p/a@2"),
         (zfs.send(Stream("p/a", "2")), "send p/a@2"),
         (zfs.send(Stream("p/a", "2", flags="cL")), "send -L -c p/a@2"),
         (zfs.send(Stream("p/a", "2", "p/b@1", single=True, flags="Lec")), "send -L -e -c -i p/b@1 p/a@2"),

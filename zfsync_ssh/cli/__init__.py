@@ -53,7 +53,20 @@ def _parser(modules: Iterable[str]) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program; its exit code."""
+    """The program; its exit code. Who reads what it prints may go at any time, which is no defect."""
+    code = EXIT_INTERRUPTED
+    try:
+        code = _run(argv)
+        if sys.stdout is not None:  # as it is where a shell has closed it
+            sys.stdout.flush()
+    except BrokenPipeError:
+        from ..console import discard_stdout
+
+        discard_stdout()
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = with_ages(sys.argv[1:] if argv is None else argv)
     known = COMMANDS.get(words[0]) if words else None
     arguments = None

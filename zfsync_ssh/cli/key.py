@@ -99,12 +99,12 @@ def _setup(arguments: argparse.Namespace) -> int:
 
 def _way(arguments: argparse.Namespace, place: Location) -> Way:
     """The way there: what the job's configuration says of it, but for what the options say."""
-    from ..config import config_paths, load, name_problem
+    from ..config import found_config, load, name_problem
 
     if problem := name_problem(arguments.job):
         raise UsageError(f"{arguments.job!r} cannot be: {problem}.")
     given = way_of(arguments)
-    if arguments.config is None and not any(path.exists() for path in config_paths()):
+    if arguments.config is None and found_config() is None:
         _say(f"There is no configuration with a job {arguments.job} yet: 'zfsync config example' shows one.")
         return replace(given, job=arguments.job)
     config = load(arguments.config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import queue
 import sys
@@ -22,6 +23,8 @@ def choose(*, json: bool, quiet: bool, verbose: bool) -> Observer:
         from .ndjson import NdjsonConsole
 
         return NdjsonConsole(sys.stdout)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: not every terminal has what a name is made of
     if sys.stdout.isatty() and not quiet:
         from .live import LiveConsole
 
@@ -86,7 +89,7 @@ def threaded(observer: Observer) -> Iterator[Observer]:
                     observer(event)
                 except BrokenPipeError:
                     broken = True
-                    _discard_stdout()
+                    discard_stdout()
                 except Exception as error:
                     broken = True
                     with contextlib.suppress(Exception):
@@ -105,7 +108,7 @@ def threaded(observer: Observer) -> Iterator[Observer]:
         thread.join()
 
 
-def _discard_stdout() -> None:
+def discard_stdout() -> None:
     """After its reader has gone, or Python would complain of what is still to be written when it ends."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import time
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
@@ -101,6 +102,13 @@ class LiveConsole:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        try:
+            self._show(event)
+        except Exception:
+            self._give_up()
+            raise
+
+    def _show(self, event: Event) -> None:
         if isinstance(event, Started):
             self._begin(event)
         elif isinstance(event, Ended):
@@ -157,12 +165,23 @@ class LiveConsole:
             self._live.stop()
             self._live = None
 
+    def _give_up(self) -> None:
+        """Give the cursor back, without drawing once more what could not be drawn."""
+        if self._live is not None:
+            self._live.update("")
+            with contextlib.suppress(Exception):
+                with self._console.capture():
+                    pass  # takes what is still to be drawn out of rich's hands
+                self._close()
+
     def _finished(self, outcome: Outcome) -> None:
         before = self._outcomes.get(outcome.source)
         self._in_flight.pop(outcome.source, None)
         self._outcomes[outcome.source] = outcome
         if outcome.status in (Status.FAILED, Status.DIFFERENT):
             self._say(f"{outcome.source}: {outcome.message}", "red")
+        if outcome.status is Status.FAILED and not self._lanes:
+            return  # refused by the plan: not one of those that are to be sent
         if before is None and outcome.status in (Status.SENT, Status.FAILED, Status.EQUAL, Status.DIFFERENT):
             self._done += 1
             self._done_bytes += outcome.bytes
@@ -209,11 +228,12 @@ class LiveConsole:
         if not self._lanes:
             return title
         grid = Table.grid(padding=(0, 1), expand=True)
-        grid.add_column(ratio=5, no_wrap=True, overflow="ellipsis")
-        grid.add_column(ratio=4, no_wrap=True, overflow="ellipsis")
+        overflow: OverflowMethod = "crop" if self._console.options.ascii_only else "ellipsis"  # which is no ASCII
+        grid.add_column(ratio=5, no_wrap=True, overflow=overflow)
+        grid.add_column(ratio=4, no_wrap=True, overflow=overflow)
         grid.add_column(ratio=2, min_width=8)
         for least in (20, 11, 7):
-            grid.add_column(justify="right", no_wrap=True, min_width=least)
+            grid.add_column(justify="right", no_wrap=True, overflow=overflow, min_width=least)
         for index, lane in sorted(self._lanes.items()):
             number = Text(f"{index + 1} ", style="dim")
             if lane.current is None:
