@@ -160,8 +160,8 @@ class _JobRun:
         if aside := self._around.history.aside:
             lost = (
                 f"The history of runs was broken: it is {aside} now, and another was begun. So what targets have that "
+                f"cannot be reached is not known, and nothing was pruned after that in this run."
             )
-            lost += "cannot be reached is not known, and nothing was pruned after that in this run."
             self._amend(self._note(Failure(UsageError.exit_code, lost)), *self._job.targets)
         if self._report.failures:
             first = self._report.failures[0]
@@ -259,12 +259,11 @@ class _JobRun:
 
     async def _prune(self, target: Location | None, keep: Keep) -> Failure | None:
         """Prune a target, or the source; why that failed, or the first reason of several."""
-        now = self._naming_time()
-        known = self._recall(self._around.history.bases)
+        now, history = self._naming_time(), self._around.history
         since = (self._around.now() - FORGOTTEN_AFTER).timestamp()
-        history = self._around.history
+        known = self._recall(history.bases)
         others = self._recall(lambda job: history.bases_of_others(job, since)) if target is None else ()
-        if known is None or others is None or self._around.history.aside:
+        if known is None or others is None or history.aside:
             return None  # what a target that cannot be asked now needs is not known: nothing goes
         targets = set(map(place, self._job.targets))
         bases: dict[str, set[str]] = {}

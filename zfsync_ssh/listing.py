@@ -199,7 +199,7 @@ def _unset(values: List[str]) -> Iterator[str]:
 def parse_numbers(stdout: str) -> Dict[str, int]:
     """The output of `list_holds` or `list_guids`: holds or GUIDs by full name. What has no number is left out."""
     rows = (line.rpartition("\t") for line in stdout.splitlines())
-    return {name: int(text) for name, _, text in rows if text.isascii() and text.isdigit() and len(text) <= 20}
+    return {name: int(text) for name, _, text in rows if _is_number(text)}
 
 
 def parse_sizes(lines: Iterable[str]) -> Tuple[Dict[str, int], Dict[str, int]]:
@@ -207,9 +207,18 @@ def parse_sizes(lines: Iterable[str]) -> Tuple[Dict[str, int], Dict[str, int]]:
 
     A confined source of another version may tell the first alone.
     """
-    rows = [line.split("\t") for line in lines]
-    written, referenced = ("\n".join("\t".join((row[0], *row[at : at + 1])) for row in rows) for at in (1, 2))
-    return parse_numbers(written), parse_numbers(referenced)
+    written: Dict[str, int] = {}
+    referenced: Dict[str, int] = {}
+    for line in lines:
+        name, *numbers = line.split("\t")
+        for sizes, text in zip((written, referenced), numbers):
+            if _is_number(text):
+                sizes[name] = int(text)
+    return written, referenced
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20
 
 
 class Lines:

@@ -146,7 +146,7 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
     if there is not None and there.snapshots and (problem := _mixed(item, there, host)):
         return replace(item, decision=decision, code="encryption", problem=problem)
     planned = with_decision(item, decision, policy.selection)
-    if there is not None and (name := _taken(planned, there)):
+    if there is not None and planned.steps and (name := _taken(planned, there)):
         problem = (
             f"{host.at(there.name)} has another snapshot @{name} than {dataset.name}: give the one there another name, "
             f"by 'zfs rename {there.name}@{name} ...'."

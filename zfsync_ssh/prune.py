@@ -45,7 +45,7 @@ def surplus_snapshots(source: Inventory, target: Inventory, newest: Mapping[str,
 def _only_here(guids: Collection[int], source: Inventory, target: Inventory) -> set[int]:
     """Those of the ``guids`` that a dataset of the source has, and its own copy has not."""
     spared: set[int] = set()
-    for child, here in source.datasets.items():
+    for child, here in source.datasets.items() if guids else ():
         wanted = {one.guid for one in here.snapshots if one.guid in guids}
         if wanted:
             there = target.find(child)

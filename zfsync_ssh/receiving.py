@@ -134,8 +134,8 @@ class Receiving:
             step.decision = step.decision._replace(discard=False)
             if dropped.status:
                 return self._refuse(step, *complaint.meaning(dropped.stderr))
-        head = _head(first)
-        if force and head is not None and head.base:
+        head = _head(first) if force else None
+        if head is not None and head.base:
             return self._refuse(step, "refused", "its stream is an increment, which takes no placeholder's place")
         if force and not self._is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")

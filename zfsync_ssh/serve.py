@@ -132,11 +132,11 @@ class Guard:
                 there = str(head.base) in [row[1] for row in rows]
             if not there:
                 return f"{stream.name} is not there, or lacks the snapshot that the stream begins from"
-            if not snapshots:  # a clone whose first receive was cut off
-                snapshots = [tree.zfs(zfs.get_property("origin", stream.name)).stdout.strip()]
-        if head.raw and (self._bounds.append_only or self._bounds.keep_at_least):
-            return rekeyed(stream.head, snapshots[-1], tree)
-        return ""
+        if not head.raw or not (self._bounds.append_only or self._bounds.keep_at_least):
+            return ""
+        if not snapshots:  # a clone whose first receive was cut off
+            snapshots = [tree.zfs(zfs.get_property("origin", stream.name)).stdout.strip()]
+        return rekeyed(stream.head, snapshots[-1], tree)
 
 
 def skip_payload(reader: int) -> str:

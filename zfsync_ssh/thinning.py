@@ -19,9 +19,12 @@ def held(lines: Iterable[str]) -> frozenset[str]:
     return frozenset(name for name, count in parse_numbers("\n".join(lines)).items() if count)
 
 
-def doomed(dataset: Dataset, rule: Rule, held: Collection[str], common: Collection[int]) -> list[str]:
-    """The full names of the snapshots of ``dataset`` that ``rule`` wants to go, of which none is in ``common``."""
-    spared = {one.guid for one in dataset.snapshots if f"{dataset.name}@{one.name}" in held}
+def doomed(dataset: Dataset, rule: Rule, stay: Collection[str], common: Collection[int]) -> list[str]:
+    """The full names of the snapshots of ``dataset`` that ``rule`` wants to go, without those that are `held`.
+
+    ``stay`` are the full names of these, ``common`` the GUIDs of others that stay in any case.
+    """
+    spared = {one.guid for one in dataset.snapshots if f"{dataset.name}@{one.name}" in stay}
     return [f"{dataset.name}@{one.name}" for one in rule(dataset.name, dataset.snapshots, {*spared, *common})]
 
 

@@ -70,7 +70,8 @@ def _install(arguments: argparse.Namespace) -> int:
     if schedule is None:
         raise UsageError(f"Job {job.name} has no schedule: give it one in {config.path}, or --schedule.")
     other = "the crontab" if arguments.systemd else "a systemd timer"
-    if job.name in (_in_crontab() if arguments.systemd else _timers()):
+    jobs = [entry.job for entry in _in_crontab()] if arguments.systemd else _timers()
+    if job.name in jobs:
         remove = f"zfsync cron remove {job.name}{'' if arguments.systemd else ' --systemd'}"
         raise UsageError(f"{job.name} runs by {other} already: '{remove}' first.")
     if arguments.systemd:
@@ -88,25 +89,23 @@ def _list(_: argparse.Namespace) -> int:
     timers = _timers()
     for job, when in timers.items():
         sys.stdout.write(f"{job}\t{when}\tby systemd\n")
-    for entry in _in_crontab(needed=not timers).values():
+    for entry in _in_crontab(needed=not timers):
         sys.stdout.write(f"{entry.job}\t{entry.when}\t{entry.command}\n")
     return EXIT_OK
 
 
-def _in_crontab(needed: bool = False) -> dict[str, Entry]:
-    """Our lines, by their jobs; none where there is no cron, unless it is ``needed``."""
+def _in_crontab(needed: bool = False) -> tuple[Entry, ...]:
+    """Our lines; none where there is no cron, unless it is ``needed``."""
     from ..crontab import Crontab
 
-    there = needed or shutil.which("crontab") is not None
-    return {entry.job: entry for entry in Crontab().entries()} if there else {}
+    return Crontab().entries() if needed or shutil.which("crontab") else ()
 
 
 def _timers() -> dict[str, str]:
     """When each job runs that systemd runs."""
     from ..systemd import job_of, when
 
-    found = sorted(path for path in _units().glob("*.timer") if job_of(path.name))
-    return {job_of(path.name): when(path.read_text()) for path in found}
+    return {job: when(path.read_text()) for path in sorted(_units().glob("*.timer")) if (job := job_of(path.name))}
 
 
 def _remove(arguments: argparse.Namespace) -> int:
