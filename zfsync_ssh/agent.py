@@ -22,7 +22,7 @@ from .advice import cannot_list
 from .channel import Channel
 from .dataset import Host, Inventory
 from .entry import MAX_BATCH_ENTRIES, Entry, decode_line
-from .errors import AgentError, LockedError, RemoteProtocolError, ZfsError
+from .errors import AgentError, LockedError, RemoteProtocolError, SilenceError, ZfsError
 from .listing import InventoryParser, Lines
 from .messages import (
     MAX_OPERATIONS,
@@ -51,6 +51,7 @@ from .messages import (
 )
 from .messages import Inventory as InventoryMessage
 from .protocol import HEADER, Connection
+from .remote_agent import EXIT_SILENT
 from .tree import BOUND
 from .zfs import ABOUT_QUERY, batches
 
@@ -344,7 +345,7 @@ class AgentClient:
                 data = await self.channel.read()
                 self._connection.receive(data)
                 if not data and self._connection.next_message() is None:
-                    raise AgentError(self._why_gone())
+                    raise self._why_gone()
         except AgentError as error:
             self._fail(error if not isinstance(error, RemoteProtocolError) else self._blame(error))
         except Exception as error:  # a defect here: nobody may wait for ever because of it
@@ -401,15 +402,18 @@ class AgentClient:
     def _blame(self, error: RemoteProtocolError) -> AgentError:
         return RemoteProtocolError(f"The agent on {self.host} broke the protocol: {error}.")
 
-    def _why_gone(self) -> str:
-        why = bootstrap.explain_exit(self.channel.exit_status, self.channel.stderr)
-        return f"The agent on {self.host} has gone: {why}."
+    def _why_gone(self) -> AgentError:
+        status = self.channel.exit_status
+        kind = SilenceError if status == EXIT_SILENT else AgentError
+        return kind(f"The agent on {self.host} has gone: {bootstrap.explain_exit(status, self.channel.stderr)}.")
 
     async def _keep_in_touch(self) -> None:
         while self._error is None:
             await asyncio.sleep(PING_SECONDS)
             if self._waiting and not self._relaying and time.monotonic() - self.heard > SILENCE_SECONDS:
-                self._fail(AgentError(f"The agent on {self.host} was not heard of for {SILENCE_SECONDS:.0f} seconds."))
+                self._fail(
+                    SilenceError(f"The agent on {self.host} was not heard of for {SILENCE_SECONDS:.0f} seconds.")
+                )
             # On a busy line as well, where it waits for its turn: an agent that hears nothing takes us for gone.
             if self._error is None and self._connection.pings < 2:
                 self._pings += 1

@@ -11,6 +11,7 @@
     │   └── LoginError        5   the host does not let us in
     ├── AgentError            6   the agent cannot be started, or has gone
     │   ├── StalledError      6   it takes nothing any more, or gives nothing
+    │   ├── SilenceError      6   one of the two sides has not heard the other for too long
     │   └── ProtocolError     6   a message that the protocol does not allow
     │       ├── LocalProtocolError    ... sent by our own side: a defect here
     │       └── RemoteProtocolError   ... received: a defect, or a hostile peer, there
@@ -93,6 +94,10 @@ class AgentError(ZfsyncError):
 
 class StalledError(AgentError):
     """A stream to an agent has stood still for too long, and the channel was given up with it."""
+
+
+class SilenceError(AgentError):
+    """The agent was not heard of for too long, or did not hear us: the machine or the way there is to blame."""
 
 
 class ProtocolError(AgentError):

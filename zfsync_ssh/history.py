@@ -145,10 +145,11 @@ class History:
         values = (*_cut((run.exit_code, run.message)), run.job, run.target, run.started)
         self._do(lambda database: database.execute(_AMEND, values))
 
-    def forget(self, job: str) -> None:
-        """Forget all of a job that is no more."""
-        if self.path.exists():
-            self._do(lambda database: [database.execute(statement, (job,)) for statement in _FORGET])
+    def forget(self, job: str) -> bool:
+        """Forget all of a job that is no more; whether there was something."""
+        if not self.path.exists():
+            return False
+        return self._do(lambda database: sum(database.execute(one, (job,)).rowcount for one in _FORGET)) > 0
 
     def runs(self, job: str) -> tuple[Run, ...]:
         """All runs of a job that are remembered, newest first."""

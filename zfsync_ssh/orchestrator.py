@@ -15,7 +15,7 @@ from .concurrency import after, both, task_group
 from .dataset import Inventory, parent_of
 from .dispatch import Dispatch
 from .endpoint import Endpoint
-from .errors import AgentError, UsageError, ZfsError
+from .errors import AgentError, ConnectError, SilenceError, UsageError, ZfsError
 from .events import Connected, Event, Observer, Outcome, Planned, Status
 from .item import Item
 from .keeping import Holds
@@ -125,6 +125,8 @@ class Replication:
         """`_run`, and of an agent that has gone with all others at its end, that the way there was lost."""
         try:
             await self._run()
+        except SilenceError as error:
+            raise ConnectError(f"{error} Run the same command again: it goes on where it was cut off.") from error
         except AgentError as error:
             for end in (self._target, self._source):
                 if end.lost:

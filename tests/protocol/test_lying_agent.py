@@ -20,7 +20,7 @@ from zfsync_ssh.dataset import Host
 from zfsync_ssh.decision import NEW, Decision
 from zfsync_ssh.endpoint import Endpoint
 from zfsync_ssh.entry import MAX_BATCH_ENTRIES, Entry, encode_line
-from zfsync_ssh.errors import AgentError, RemoteProtocolError
+from zfsync_ssh.errors import AgentError, RemoteProtocolError, SilenceError
 from zfsync_ssh.events import Ended, Event, Finished, Status
 from zfsync_ssh.messages import (
     PROTOCOL,
@@ -54,7 +54,7 @@ from zfsync_ssh.messages import (
 )
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.protocol import HEADER, MAX_DATA_BYTES, Connection, encode
-from zfsync_ssh.remote_agent import ready_line
+from zfsync_ssh.remote_agent import EXIT_SILENT, ready_line
 from zfsync_ssh.remote_source import AgentSource
 from zfsync_ssh.source import LocalSource
 from zfsync_ssh.zfs import Stream as ZfsStream
@@ -253,8 +253,19 @@ async def test_an_agent_that_says_nothing_any_more_is_given_up(monkeypatch: pyte
     monkeypatch.setattr(client_module, "PING_SECONDS", 0.05)
     monkeypatch.setattr(client_module, "SILENCE_SECONDS", 0.2)
     liar = await client(silent)
-    with pytest.raises(AgentError, match="The agent on liar was not heard of for 0 seconds"):
+    with pytest.raises(SilenceError, match="The agent on liar was not heard of for 0 seconds"):
         await liar.inventory("dst/tree", "", INVENTORY)
+
+
+async def test_an_agent_that_has_ended_because_it_did_not_hear_us_is_told_from_one_that_was_killed() -> None:
+    for status, kind in ((EXIT_SILENT, SilenceError), (1, AgentError)):
+        liar = await client(silent)
+        asked = asyncio.ensure_future(liar.inventory("dst/tree", "", INVENTORY))
+        await asyncio.sleep(0)
+        liar.channel.ended(status)
+        with pytest.raises(AgentError, match="The agent on liar has gone") as raised:
+            await asked
+        assert type(raised.value) is kind
 
 
 async def test_an_agent_that_says_that_it_is_at_work_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

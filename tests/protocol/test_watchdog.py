@@ -16,6 +16,7 @@ from tests.protocol.conftest import FewChannels, Pair, zfs_command
 from tests.protocol.test_agent import SNAPSHOTS, Talk, fake_stream, sync, talk  # noqa: F401
 from tests.ssh.processes import eventually
 from zfsync_ssh import agent, heartbeat, workers
+from zfsync_ssh.errors import ConnectError
 from zfsync_ssh.events import Event, Finished, Planned, Progress, Status
 from zfsync_ssh.messages import PROTOCOL, Answer, Beat, Begin, Data, End, Hello, Result, Stream
 from zfsync_ssh.orchestrator import Options, Replication
@@ -141,6 +142,30 @@ async def test_an_agent_that_is_not_heard_of_is_told_from_a_slow_pool(pair: Pair
     assert stalled.code == "stalled"
     host = "far" if far else "there"
     assert f"after {stalled.bytes:,} bytes: the agent on {host} was not heard of. What" in stalled.message
+    await again(pair, pair.receiver, True)
+
+
+async def test_a_target_that_is_not_heard_of_any_more_counts_as_cut_off(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "SILENCE_SECONDS", 1)
+    tree(pair)
+    source, target = pair.remote_source("src/tree"), pair.target()
+    stopped: list[int] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Planned):
+            hello = target._clients[0]._hello.result()
+            assert isinstance(hello, Hello)
+            os.kill(hello.pid, signal.SIGSTOP)
+            stopped.append(hello.pid)
+
+    try:
+        with pytest.raises(ConnectError, match=r"there was not heard of for 1 seconds\. Run the same command again"):
+            await Replication(source, target, Options(owner="test"), observe).run()
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
     await again(pair, pair.receiver, True)
 
 

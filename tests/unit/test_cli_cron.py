@@ -12,6 +12,7 @@ from tests.unit.test_crontab import FAKE
 from zfsync_ssh import state
 from zfsync_ssh.cli import main
 from zfsync_ssh.config_example import example
+from zfsync_ssh.history import History, Run
 
 SYSTEMCTL = '#!/bin/sh\necho "$@" >> "$0.log"\n[ ! -e "$0.fail" ] || { echo "no bus." >&2; exit 1; }\n'
 
@@ -73,6 +74,23 @@ def test_a_job_is_put_into_the_crontab_listed_and_removed(home: Path, capsys: py
     assert main(["cron", "remove", "web"]) == 0
     assert main(["cron", "remove", "web"]) == 2
     assert said(capsys) == "The crontab has no line for a job web: 'zfsync cron list' shows those there are."
+
+
+def test_a_job_that_is_removed_for_good_is_forgotten(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = History(state.state_directory())
+    for job in ("web", "gone"):
+        history.add(Run(job, "usb/a", 1, 2, 0))
+    assert main(["cron", "install", "web"]) == 0
+    assert main(["cron", "remove", "web"]) == 0
+    assert history.runs("web")
+    assert main(["cron", "install", "web"]) == 0
+    for job in ("web", "gone"):  # one with a line, and one whose line has gone before
+        assert main(["cron", "remove", job, "--forget"]) == 0
+        assert not history.runs(job)
+    assert main(["cron", "list"]) == 0
+    capsys.readouterr()
+    assert main(["cron", "remove", "web", "--forget"]) == 2
+    assert said(capsys).startswith("The crontab has no line for a job web: ")
 
 
 def test_the_line_names_the_program_and_the_file_in_full(

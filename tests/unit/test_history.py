@@ -53,7 +53,7 @@ def test_what_is_noted_is_read_back(history: History) -> None:
 def test_where_nothing_was_noted_nothing_is_made(history: History) -> None:
     assert history.runs("web") == ()
     assert history.datasets("web") == ()
-    history.forget("web")
+    assert not history.forget("web")
     assert not history.path.parent.exists()
     history.add(run(1, 3))
     assert history.path.exists()
@@ -123,8 +123,9 @@ def test_a_long_message_is_cut(history: History) -> None:
 def test_a_job_can_be_forgotten(history: History) -> None:
     history.add(run(1), [outcome(1)])
     history.add(run(2, job="other"))
-    history.forget("web")
+    assert history.forget("web")
     assert (history.runs("web"), history.datasets("web")) == ((), ())
+    assert not history.forget("web")
     assert history.runs("other") == (run(2, job="other"),)
 
 

@@ -26,6 +26,7 @@ examples:
   zfsync cron install web --systemd                # a service and a timer, in place of a line in the crontab
   zfsync cron list
   zfsync cron remove web
+  zfsync cron remove web --forget                  # for good: what it has sent where is forgotten, too
 """
 
 
@@ -48,6 +49,11 @@ def add(commands: Commands) -> None:
     listing = verbs.add_parser("list", help="which jobs run by themselves, and when")
     remove = verbs.add_parser("remove", help="have a job run by itself no more")
     remove.add_argument("job", metavar="JOB", help="its name")
+    remove.add_argument(
+        "--forget",
+        action="store_true",
+        help="and forget its runs: other jobs spare nothing for its targets then",
+    )
     for verb in (install, remove):
         verb.add_argument("--systemd", action="store_true", help="a service and a timer of systemd, not the crontab")
     for verb, run in ((install, _install), (listing, _list), (remove, _remove)):
@@ -111,11 +117,19 @@ def _timers() -> dict[str, str]:
 def _remove(arguments: argparse.Namespace) -> int:
     from ..crontab import Crontab
 
-    gone = _disable(arguments.job) if arguments.systemd else Crontab().remove(arguments.job)
-    if not gone:
+    scheduled = _disable(arguments.job) if arguments.systemd else Crontab().remove(arguments.job)
+    forgotten = arguments.forget and _forget(arguments.job)
+    if not (scheduled or forgotten):
         where = "There is no timer" if arguments.systemd else "The crontab has no line"
         raise UsageError(f"{where} for a job {arguments.job}: 'zfsync cron list' shows those there are.")
     return EXIT_OK
+
+
+def _forget(job: str) -> bool:
+    from ..history import History
+    from ..state import state_directory
+
+    return History(state_directory()).forget(job)
 
 
 def _command(job: str, config: Config, given: Path | None) -> list[str]:
