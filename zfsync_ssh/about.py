@@ -53,8 +53,7 @@ def lines(tree: Tree) -> Iterator[str]:
     for version in tree.zfs(zfs.VERSION).stdout.split():
         yield "version\t%s" % version
     yield "library\t%d" % choose(tree.command).temporary_holds
-    there = tree.zfs(zfs.list_existing((*ancestors_of(tree.root), tree.root))).stdout.splitlines()
-    names = [line.split("\t")[0] for line in there]
+    names = [row[0] for row in tree.zfs(zfs.list_existing((*ancestors_of(tree.root), tree.root))).rows]
     for name in [] if root else names[-2:] if tree.root in names else names[-1:]:
         allowed = tree.zfs(zfs.allow(name))
         if allowed.status:

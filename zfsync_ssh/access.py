@@ -182,8 +182,7 @@ def _open_volume(tree: Tree, name: str) -> Opened:
 
 def _destroy_leftovers(tree: Tree, above: str) -> None:
     """Destroy what a host that lost its power kept of our clones: each has its maker's process in a property."""
-    for line in tree.zfs(zfs.list_clones(above)).stdout.splitlines():
-        name, pid = line.split("\t")
+    for name, pid in tree.zfs(zfs.list_clones(above)).rows:
         if name.startswith("%s/%s" % (above, _CLONE_NAME)) and pid.isdigit() and not _runs(int(pid)):
             tree.zfs(zfs.destroy_clone(name))
 

@@ -42,6 +42,17 @@ def marks_of_partial(item: Item, target: str) -> list[Operation]:
     return [Operation("bookmark", mark, (f"{item.source.name}@{snapshot.name}",)) for mark, snapshot in named if mark]
 
 
+def spared(dataset: Dataset, target: str) -> set[int]:
+    """GUIDs of the snapshots that the bookmarks for ``target`` tell to keep: the next stream may need them themselves.
+
+    After a good run there is one bookmark, of the newest snapshot that both have. After one that was cut off there are
+    those of what may have arrived as well, and the oldest of these is the one that takes long, in a first copy: without
+    its snapshot it could not be resumed.
+    """
+    own = [mark for mark in dataset.bookmarks if mark.name.startswith(_prefix(target))]
+    return {mark.guid for mark in sorted(own, key=lambda mark: mark.createtxg)[:2]}
+
+
 def snapshot_name(mark: str) -> str:
     """The name of the snapshot that a bookmark was made of, as far as its name tells."""
     return mark.split(".", 2)[-1] if mark.startswith(PREFIX) else mark

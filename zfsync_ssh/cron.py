@@ -23,7 +23,7 @@ from .joblog import JobLog
 from .jobsteps import Pushed, Steps
 from .location import Location
 from .lock import Lock
-from .retention import Keep, due, name_for, to_prune
+from .retention import Keep, due, local_time, name_for, to_prune
 from .state import make_private
 
 _T = TypeVar("_T")
@@ -90,27 +90,29 @@ class Report:
 async def run_job(job: Job, steps: Steps, around: Surroundings) -> Report:
     """Run a job once. It does not raise what went wrong, but reports it."""
     await around.sleep(around.up_to(job.timing.jitter.total_seconds()))
-    lock = Lock(job.name, (str(_made(around.locks)),))
     report = Report(job.name)
+    run = _JobRun(job, steps, around, report)
     try:
-        await _locked(job, lock, around)
+        lock = await _locked(job, around)
     except (LockedError, UsageError) as error:
         around.log(str(error), failed=not isinstance(error, LockedError))
         report.failures.append(Failure(error.exit_code, str(error)))
+        if not isinstance(error, LockedError):  # a run that takes long is no failure
+            await run.tell()
         return report
     try:
-        await _JobRun(job, steps, around, report).run()
+        await run.run()
     finally:
         lock.release()
-    report.failures += [Failure(UsageError.exit_code, problem) for problem in around.log.problems]
     return report
 
 
-async def _locked(job: Job, lock: Lock, around: Surroundings) -> None:
-    """Take the lock, waiting for it as long as the job says.
+async def _locked(job: Job, around: Surroundings) -> Lock:
+    """Take the job's lock, waiting for it as long as the job says.
 
     `LockedError` when another run has it to the end, `UsageError` when nobody can take it.
     """
+    lock = Lock(job.name, (str(_made(around.locks)),))
     begun = around.monotonic()
     try:
         while (holder := lock.acquire(around.owner)) is not None:
@@ -119,6 +121,7 @@ async def _locked(job: Job, lock: Lock, around: Surroundings) -> None:
             await around.sleep(LOCK_PAUSE_SECONDS)
     except OSError as error:
         raise UsageError(f"Its lock {lock.path} cannot be taken, so nothing was done: {error.strerror}.") from error
+    return lock
 
 
 def _made(directory: Path) -> Path:
@@ -152,9 +155,7 @@ class _JobRun:
         keep, keep_target = self._job.retention.keep, self._job.retention.keep_target
         unsnapped = await self._snapshot(keep) if keep else None
         for target in self._job.targets:
-            reached = await self._target(target, unsnapped)
-            if reached and keep_target:
-                self._amend(await self._prune(target, keep_target), target)
+            await self._target(target, keep_target, unsnapped)
         if keep:
             self._amend(await self._prune(None, keep), *self._job.targets)
         if aside := self._around.history.aside:
@@ -163,6 +164,11 @@ class _JobRun:
                 f"cannot be reached is not known, and nothing was pruned after that in this run."
             )
             self._amend(self._note(Failure(UsageError.exit_code, lost)), *self._job.targets)
+        self._report.failures += [Failure(UsageError.exit_code, problem) for problem in self._around.log.problems]
+        await self.tell()
+
+    async def tell(self) -> None:
+        """Run the hook for a job that went wrong, if it did."""
         if self._report.failures:
             first = self._report.failures[0]
             await self._hook("on_failure", exit_code=first.exit_code, message=first.message)
@@ -176,7 +182,7 @@ class _JobRun:
         except ZfsyncError as error:
             return self._failed(error)
         now = self._naming_time()
-        kind = due(now, keep, state.snapshots)
+        kind = due(now, keep, state.snapshots, None if self._job.retention.local_time else local_time)
         if kind is None or (self._job.retention.skip_unwritten and not state.written):
             return None
         past = self._recall(self._around.history.snapshot_names) or ()
@@ -205,23 +211,28 @@ class _JobRun:
 
     # -- one target --
 
-    async def _target(self, target: Location, unsnapped: Failure | None) -> bool:
-        """Push to one target; whether it was reached."""
+    async def _target(self, target: Location, keep: Keep | None, unsnapped: Failure | None) -> None:
+        """Push to one target, and prune it to what it is to ``keep``, if it could be reached."""
         started, where = self._around.now(), place(target)
+        ended: datetime | None = None
         pushed: Pushed | None = None
         failure: Failure | None = _INTERRUPTED
         try:
             unprepared = await self._hook("before_push", target=where)
+            unsent = unpruned = None
             if unprepared is None:
                 pushed, unsent = await self._push(target)
-                code = unsent.exit_code if unsent else EXIT_OK
-                undone = await self._hook("after_push", target=where, exit_code=code)
-                failure = unsent or undone
-            else:
-                failure = unprepared
+                ended = self._around.now()
+                unpruned = await self._prune(target, keep) if pushed and keep else None
+            failure = unprepared or unsent or unpruned
         finally:
-            self._remember(target, started, pushed, failure or unsnapped or self._undone, unsnapped)
-        return pushed is not None
+            try:  # in any case, as that after a snapshot: the one before may have woken a host, or imported a pool
+                code = failure.exit_code if failure else EXIT_OK
+                undone = await self._hook("after_push", target=where, exit_code=code)
+                failure = failure or undone
+            finally:
+                span = started, ended or self._around.now()
+                self._remember(target, span, pushed, failure or unsnapped or self._undone, unsnapped)
 
     async def _push(self, target: Location) -> tuple[Pushed | None, Failure | None]:
         """Push, again and again where that may help; why it failed, as a whole or for some datasets."""
@@ -295,12 +306,12 @@ class _JobRun:
     def _remember(
         self,
         target: Location,
-        started: datetime,
+        span: tuple[datetime, datetime],
         pushed: Pushed | None,
         failure: Failure | None,
         unsnapped: Failure | None,
     ) -> None:
-        job, where, ended = self._job.name, place(target), self._around.now().timestamp()
+        job, where, (started, ended) = self._job.name, place(target), (moment.timestamp() for moment in span)
         rows = [
             DatasetRun(
                 job,
@@ -317,7 +328,7 @@ class _JobRun:
             for row in (pushed.datasets if pushed else ())
         ]
         code, message = (failure.exit_code, failure.message) if failure else (EXIT_OK, "")
-        run = Run(job, where, started.timestamp(), ended, code, sum(row.bytes for row in rows), message)
+        run = Run(job, where, started, ended, code, sum(row.bytes for row in rows), message)
         self._noted[target] = run
         try:
             self._around.history.add(run, rows)

@@ -180,7 +180,7 @@ class CliDriver:
         """What a listing says of ``names``; nothing of those that are not there."""
         found: Dict[str, int] = {}
         for batch in zfs.batches(names):
-            found.update(parse_numbers(self._run(argv(batch)).stdout))
+            found.update(parse_numbers(self._run(argv(batch)).lines))
         return found
 
     def _each(

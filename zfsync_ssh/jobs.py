@@ -14,7 +14,6 @@ from .endpoint import Endpoint
 from .errors import EXIT_OK, DatasetError, ZfsError
 from .events import Changed, Finished, Notice, Observer, Outcome, Status
 from .holds import parse_tag
-from .listing import parse_numbers
 from .messages import CleanBuffer, Operation, Result
 from .retention import Keep, outlived
 from .source import Source, no_such_source
@@ -71,9 +70,8 @@ async def show_holds(source: Endpoint, release: bool, observe: Observer) -> int:
     code = EXIT_OK
     try:
         client, _ = await source.open()
-        counts = parse_numbers("\n".join(await client.query("hold-counts", [""])))
-        held = [name[len(source.root) :] for name, count in counts.items() if count]
-        rows = [line.split("\t") for line in (await client.query("holds", held) if held else ())]
+        names = [name[len(source.root) :] for name in held(await client.query("hold-counts", [""]))]
+        rows = [line.split("\t") for line in (await client.query("holds", sorted(names)) if names else ())]
         tags = collections.Counter(row[1] for row in rows if len(row) > 1)
         ours = [(tag, text, count) for text, count in sorted(tags.items()) if (tag := parse_tag(text)) is not None]
         if not ours:

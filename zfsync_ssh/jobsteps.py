@@ -19,11 +19,11 @@ class SourceState:
     """What has to be known of the source before a snapshot is taken."""
 
     snapshots: tuple[Snapshot, ...]
-    """Those of the topmost dataset that takes part: they tell what is due."""
+    """Those of all datasets that take part, one of each name: they tell what is due."""
     names: frozenset[str] = frozenset()
     """Every name of a snapshot or bookmark anywhere in the tree: none of them is given again."""
     written: bool = True
-    """Whether anything was written to the tree since its newest snapshot."""
+    """Whether anything was written to the tree since the newest snapshot that is sent."""
 
 
 @dataclass(frozen=True, slots=True)

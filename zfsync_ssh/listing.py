@@ -196,9 +196,9 @@ def _unset(values: List[str]) -> Iterator[str]:
     return ("" if value == "-" else value for value in values)
 
 
-def parse_numbers(stdout: str) -> Dict[str, int]:
-    """The output of `list_holds` or `list_guids`: holds or GUIDs by full name. What has no number is left out."""
-    rows = (line.rpartition("\t") for line in stdout.splitlines())
+def parse_numbers(lines: Iterable[str]) -> Dict[str, int]:
+    """Lines of a full name and a number, holds say, or a GUID. What has no number is left out."""
+    rows = (line.rpartition("\t") for line in lines)
     return {name: int(text) for name, _, text in rows if _is_number(text)}
 
 

@@ -103,11 +103,11 @@ class Operations:
         """Carry out ``operations`` in order, those alike that follow each other at once; a result each."""
         results: List[Result] = []
         for (verb, arguments), group in groupby(operations, _kind):
-            alike = list(group)
-            fit = [operation for operation in alike if self._may(operation)]
+            alike = [(operation, self._may(operation)) for operation in group]
+            fit = [operation for operation, may in alike if may]
             failed = {one.name: one for one in self._at_once(verb, arguments, fit)} if verb in _AT_ONCE else {}
-            for operation in alike:
-                if operation not in fit:
+            for operation, may in alike:
+                if not may:
                     message = "%s of %s is not for this agent" % (operation.verb, operation.name)
                     results.append(Result(False, "refused", message, operation.name))
                 elif verb in _AT_ONCE:
@@ -221,7 +221,7 @@ class Operations:
         if listed.status:
             refused = _refused(listed, operation.name)
             return None if refused.code == "missing" else refused
-        if len(listed.stdout.splitlines()) > 1:
+        if len(listed.lines) > 1:
             return Result(False, "busy", "it has children", operation.name)
         return self._without_snapshots(operation) or self._run(operation, zfs.destroy_empty(operation.name))
 
@@ -239,8 +239,7 @@ class Operations:
 
     def _snapshots(self, dataset: str) -> List[List[str]]:
         """The rows of a dataset's own snapshots, oldest first."""
-        rows = [line.split("\t") for line in self._tree.zfs(zfs.list_snapshot_names(dataset)).stdout.splitlines()]
-        return sorted(rows, key=lambda row: int(row[2]))
+        return sorted(self._tree.zfs(zfs.list_snapshot_names(dataset)).rows, key=lambda row: int(row[2]))
 
     def _announce(self, operation: Operation) -> Optional[Result]:
         return None if self.driver.temporary_holds else self._set(operation, [_announcement(operation)])
@@ -252,11 +251,10 @@ class Operations:
 
     def _let_go(self, operation: Operation) -> Optional[Result]:
         tag = operation.arguments[0]
-        held = parse_numbers(self._tree.zfs(zfs.list_all_holds(operation.name)).stdout)
+        held = parse_numbers(self._tree.zfs(zfs.list_all_holds(operation.name)).lines)
         names: List[str] = []
         for batch in zfs.batches(name for name, count in held.items() if count):
-            rows = (line.split("\t") for line in self._tree.zfs(zfs.holds_of(batch)).stdout.splitlines())
-            names += [row[0] for row in rows if len(row) > 1 and row[1] == tag]
+            names += [row[0] for row in self._tree.zfs(zfs.holds_of(batch)).rows if len(row) > 1 and row[1] == tag]
         failed = self.driver.release(names, tag)
         if failed:
             return Result(False, failed[0].code, failed[0].message, failed[0].name)
@@ -281,12 +279,11 @@ class Operations:
         if {target.root, target.buffer} <= set(missing(listed.stderr)):
             return [Result(False, "missing", "there is neither the target nor its buffer", target.buffer)]
         parser = InventoryParser(target.root, target.buffer)
-        for line in listed.stdout.splitlines():
+        for line in listed.lines:
             parser.feed(line)
-        rows = [line.split("\t") for line in listed.stdout.splitlines()]
-        partial = [row[0] for row in rows if row[_TOKEN] != "-"]
+        partial = [row[0] for row in listed.rows if row[_TOKEN] != "-"]
         for names in zfs.batches(partial):  # one that has a snapshot is whole all the same
-            for line in target.zfs(zfs.list_snapshots(names, False)).stdout.splitlines():
+            for line in target.zfs(zfs.list_snapshots(names, False)).lines:
                 parser.feed(line)
         inventory = parser.finish()
         results = []

@@ -216,8 +216,8 @@ class Preparation:
         traits = parse_listing(await self._source.query("traits", names)) if names else {}
         plan = with_features(plan, features, host, traits)
         if bases := lineage_questions(plan):
-            here = parse_numbers("\n".join(await self._source.query("iv-sets", [base for base, _ in bases])))
-            there = parse_numbers("\n".join(await control.query("iv-sets", [base for _, base in bases])))
+            here = parse_numbers(await self._source.query("iv-sets", [base for base, _ in bases]))
+            there = parse_numbers(await control.query("iv-sets", [base for _, base in bases]))
             plan = with_lineage(plan, here, there, host)
         return with_room(plan, target, host)
 

@@ -33,6 +33,17 @@ class Completed(NamedTuple):
     stdout: str
     stderr: str
 
+    @property
+    def lines(self) -> List[str]:
+        """What it printed, line by line. `str.splitlines` would cut at more, which the value of a property may have."""
+        *lines, rest = self.stdout.split("\n")
+        return [*lines, rest] if rest else lines
+
+    @property
+    def rows(self) -> List[List[str]]:
+        """Likewise, each cut at its tabs."""
+        return [line.split("\t") for line in self.lines]
+
 
 def run(argv: Sequence[str]) -> Completed:
     """Run a command to its end and keep what it prints. It never asks and never reads."""

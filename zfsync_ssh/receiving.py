@@ -56,16 +56,16 @@ class Receiving:
     def sync(self, sync: Sync) -> Answer:
         """Decide where the stream for a child has to begin."""
         target = self._tree
+        if sync.child and not sync.child.startswith("/"):
+            raise RemoteProtocolError("received a Sync of a child that is none")
+        if not sync.snapshots:
+            raise RemoteProtocolError("received a Sync without snapshots")
         own = target.root + sync.child
         if sync.name != own and not (sync.child and child_of(target.buffer, sync.name)):
             raise RemoteProtocolError("received a Sync that would receive outside its child's places")
         if not target.has(sync.name) or (sync.origin and not target.has(sync.origin.partition("@")[0])):
             raise RemoteProtocolError("received a Sync that names what is outside of its tree")
         name, state = (sync.name, sync.known) if sync.known is not None else self._look(sync, own)
-        if sync.child and not sync.child.startswith("/"):
-            raise RemoteProtocolError("received a Sync of a child that is none")
-        if not sync.snapshots:
-            raise RemoteProtocolError("received a Sync without snapshots")
         decision = decide(
             sync.snapshots, sync.bookmarks, state, sync.raw, sync.origin_guid if sync.origin else 0, sync.flags
         )
@@ -84,7 +84,7 @@ class Receiving:
         names = (own,) if sync.name == own else (own, sync.name)
         parser = InventoryParser(target.root, target.buffer)
         for arguments in (zfs.list_datasets(names, False), zfs.list_snapshots(names, False)):
-            for line in self._tree.zfs(arguments).stdout.splitlines():
+            for line in self._tree.zfs(arguments).lines:
                 parser.feed(line)
         inventory = parser.finish()
         dataset = inventory.find(sync.child)
@@ -94,9 +94,7 @@ class Receiving:
         """Feed the stream to `zfs receive`, or read it to its end and refuse it."""
         refusal = self._unfit(message)
         if refusal is not None:
-            self._conversation.send(refusal)
-            while not isinstance(self._conversation.next(), (End, Abort)):
-                pass
+            self._tell(refusal)
             return
         step = self._step
         assert step is not None  # or it had been unfit
@@ -233,8 +231,7 @@ class Receiving:
         if self._bounds is not None:
             self._bounds.ended()
         self._conversation.send(result)
-        while self._conversation.streaming:
-            self._conversation.next()
+        self._conversation.skip_stream()
         return result
 
     def _is_empty_placeholder(self, name: str) -> bool:
@@ -244,7 +241,7 @@ class Receiving:
         And a placeholder that was renamed may have got snapshots before it was renamed back.
         """
         snapshots = self._tree.zfs(zfs.list_snapshot_names(name))
-        rows = [line.split("\t") for line in self._tree.zfs(zfs.get_placeholder(name)).stdout.splitlines()]
+        rows = self._tree.zfs(zfs.get_placeholder(name)).rows
         own = [zfs.PLACEHOLDER_PROPERTY, name, "local"] in rows
         closed = all(pair in [row[:2] for row in rows] for pair in zfs.CLOSED)
         return own and closed and snapshots.status == 0 and not snapshots.stdout

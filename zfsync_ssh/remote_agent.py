@@ -281,7 +281,7 @@ class Agent:
         first = Completed(0, "", "")
         if message.known:
             first = target.zfs(list_rest(roots, message.holds))
-            commands, spared = list_changed(first.stdout.splitlines(), set(message.known), roots)
+            commands, spared = list_changed(first.lines, set(message.known), roots)
         else:
             datasets = zfs.list_datasets(roots, deep, message.holds, message.changes)
             commands = [datasets, zfs.list_snapshots(roots, deep, message.creation)]
@@ -294,8 +294,7 @@ class Agent:
             return Listed(False, *complaint.meaning(problem))
         if target.root not in missing(stderr):
             return Listed(True, at=at, spared=spared)
-        listed = target.zfs(zfs.list_existing(ancestors_of(target.root))).stdout.splitlines()
-        above = [line.split("\t") for line in listed]
+        above = target.zfs(zfs.list_existing(ancestors_of(target.root))).rows
         if not above:
             return Listed(True)
         _, available, encryption = above[-1]

@@ -27,6 +27,7 @@ class AgentSending:
         self._client = client
         self._question = question
         self._result: asyncio.Future[Result] | None = None
+        self._given_back = False
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.length = 0
 
@@ -68,9 +69,9 @@ class AgentSending:
         try:
             result = await self._result
         except AgentError as error:
-            self._source.release(None)
+            self._give_back(None)
             return str(error)
-        self._source.release(self._client)
+        self._give_back(self._client)
         if result.ok and result.length != self.length:
             return f"{self._client.host} says that it has sent {result.length} bytes, and {self.length} have arrived"
         return "" if result.ok else result.message
@@ -81,7 +82,13 @@ class AgentSending:
         if self._result is not None:
             self._result.cancel()  # its listener may be held up by a target that takes nothing
             await asyncio.wait((self._result,))
-        self._source.release(None)
+        self._give_back(None)
+
+    def _give_back(self, client: AgentClient | None) -> None:
+        """Once: a stream may be given up just when it has come to its end."""
+        if not self._given_back:
+            self._given_back = True
+            self._source.release(client)
 
 
 class AgentSource:

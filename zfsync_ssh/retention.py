@@ -15,8 +15,13 @@ letter   class      due
 ``S``    secondly   never: the original's fourth class, kept for what it left; names tell no seconds
 ======== ========== ==============================================================================================
 
+What is kept counts a snapshot as the highest class that has a count, up to its own: with ``daily=90`` alone, that of a
+Monday is a daily one as well.
+
 A clock may jump. So age is a matter of ``createtxg``, which only ever grows, and not of the time in the name: what is
-newest is known whatever the clock said. Times here have no zone: they are in the one that the names are written in.
+newest is known whatever the clock said. Times here have no zone: they are in the one that the names are written in. But
+where days, weeks, months and years begin is a matter of the clock on the wall, by which cron starts jobs: else one that
+is started at midnight would find nothing due once a year, when the clock is put forward.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
@@ -64,6 +69,11 @@ _PERIOD: Mapping[Class, Callable[[datetime], object]] = {
     Class.YEARLY: lambda time: time.year,
 }
 """In which period a time lies. A class is due once in each."""
+
+
+def local_time(time: datetime) -> datetime:
+    """What the clock on the wall of this machine shows at a time of UTC."""
+    return time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -130,7 +140,8 @@ def _time(name: str) -> datetime:
 class Keep:
     """What is to stay: so many of each class, everything within a span, and never fewer than ``at_least``.
 
-    A class that is not among ``counts`` keeps none; but ``S``, which zfsync itself never takes, is then left alone.
+    A snapshot counts as the highest class with a count that is not above its own. Of what is below all of them none is
+    kept; but ``S``, which zfsync itself never takes, is then left alone.
     """
 
     counts: Mapping[Class, int]
@@ -147,6 +158,10 @@ class Keep:
     def classes(self) -> tuple[Class, ...]:
         """Those of which there are to be snapshots, highest first."""
         return tuple(kind for kind in reversed(Class) if kind in _PERIOD and self.counts.get(kind))
+
+    def counted_as(self, kind: Class) -> Class:
+        """The class as which a snapshot of this one counts."""
+        return next((one for one in self.classes if _RANK[one] <= _RANK[kind]), kind)
 
 
 def parse_keep(text: str, at_least: int = 0) -> Keep:
@@ -176,22 +191,31 @@ def parse_keep(text: str, at_least: int = 0) -> Keep:
     return Keep(MappingProxyType(ordered), within, at_least)
 
 
-def due(now: datetime, keep: Keep, snapshots: Sequence[Snapshot]) -> Class | None:
+def due(
+    now: datetime, keep: Keep, snapshots: Sequence[Snapshot], on_the_wall: Callable[[datetime], datetime] | None = None
+) -> Class | None:
     """The highest class of which a snapshot is due, or None when none is.
 
     One is due that has none yet, of itself or a higher class, in the current period; so a clock that is set back over
     an hour, or jumps to and fro, never makes a second hourly one, which would push out an older one. The lowest class
-    is due with each new period of the clock even so: while the clock repeats an hour, snapshots go on.
+    is due with each new period of the clock even so: while the clock repeats an hour, snapshots go on. ``on_the_wall``
+    tells what the clock on the wall shows at ``now``, or at the time in a name, where that is another.
     """
     ours = sorted(_ours(snapshots), key=lambda entry: entry[0].createtxg)
     for kind in keep.classes:
         period = _PERIOD[kind]
+        if on_the_wall and _RANK[kind] >= _RANK[Class.DAILY]:
+            period = _after(on_the_wall, period)
         serving = [name for _, name in ours if _RANK[name.kind] >= _RANK[kind]]
         if kind is keep.classes[-1]:
             serving = serving[-1:]
         if not any(period(name.time) == period(now) for name in serving):
             return kind
     return None
+
+
+def _after(shown: Callable[[datetime], datetime], period: Callable[[datetime], object]) -> Callable[[datetime], object]:
+    return lambda time: period(shown(time))
 
 
 def to_prune(
@@ -206,8 +230,9 @@ def to_prune(
     left = dict(keep.counts)
     gone = []
     for position, (snapshot, name) in enumerate(ours):
-        left[name.kind] = left.get(name.kind, 0) - 1
-        counted = left[name.kind] >= 0 or (name.kind not in _PERIOD and name.kind not in keep.counts)
+        kind = keep.counted_as(name.kind)
+        left[kind] = left.get(kind, 0) - 1
+        counted = left[kind] >= 0 or (kind not in _PERIOD and kind not in keep.counts)
         recent = now - name.time <= keep.within if keep.within else False
         if not (counted or recent or position < keep.at_least or snapshot.guid in spared):
             gone.append(snapshot)
@@ -229,13 +254,14 @@ def outlived(
     for kind, period in _PERIOD.items():
         begun: dict[object, datetime] = {}
         for _, name in ours:
-            if name.kind is kind and name.time <= now:
+            if keep.counted_as(name.kind) is kind and name.time <= now:
                 begun[period(name.time)] = min(name.time, begun.get(period(name.time), now))
         kept = sorted(begun.values(), reverse=True)[: keep.counts.get(kind, 0)]
         since[kind] = kept[-1] if kept else datetime.max
     gone = []
     for snapshot, name in ours:
-        old = name.kind in since and name.time < since[name.kind] and name.time <= now
+        kind = keep.counted_as(name.kind)
+        old = kind in since and name.time < since[kind] and name.time <= now
         recent = now - name.time <= keep.within if keep.within else False
         if old and not recent and snapshot.guid not in stay:
             gone.append(snapshot)

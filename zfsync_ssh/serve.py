@@ -101,7 +101,7 @@ class Guard:
         if isinstance(asked, Send) and asked.token:
             # Without this, zfs would look for the GUID of the token in the whole pool.
             name, guid = resumed_snapshot(asked.token, self._bounds)
-            guids = parse_numbers(tree.zfs(zfs.list_guids((name,))).stdout)
+            guids = parse_numbers(tree.zfs(zfs.list_guids((name,))).lines)
             return "" if guids.get(name) == guid else f"{name} is not the snapshot that is to be resumed"
         floor = self._bounds.keep_at_least
         if floor and isinstance(asked, Operation) and asked.verb in DESTROYING_VERBS:
@@ -114,7 +114,7 @@ class Guard:
                 done = tree.zfs(arguments)
                 if done.status:  # what is not seen would not be kept
                     return f"the snapshots of {dataset} cannot be listed: {complaint.reason(done.stderr)}"
-                for line in done.stdout.splitlines():
+                for line in done.lines:
                     parser.feed(line)
             found = parser.finish().datasets.get("")
             return below_floor(asked.verb, asked.name, found.snapshots if found else None, floor, time.time())
@@ -124,7 +124,7 @@ class Guard:
         """Why an increment cannot be received; empty when it can."""
         head, snapshots = read_head(stream.head), [stream.origin]
         if not stream.origin:
-            rows = [row.split("\t") for row in tree.zfs(zfs.list_snapshot_names(stream.name)).stdout.splitlines()]
+            rows = tree.zfs(zfs.list_snapshot_names(stream.name)).rows
             snapshots = [row[0] for row in rows]
             if head.resuming:  # `zfs receive` goes on with a partial receive then, or refuses
                 there = tree.zfs(zfs.list_any(stream.name)).status == 0

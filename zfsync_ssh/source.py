@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -130,9 +130,12 @@ class LocalSource:
         parser = InventoryParser(root, holds=bool(holds), creation=creation, changes=recall.changes)
         if recall.lines:
             lines: list[str] = []
-            ends = [await self._list(list_rest((root,), holds), lines.append)]
-            for line in lines:
+
+            def both_take(line: str) -> None:
+                lines.append(line)
                 parser.feed(line)
+
+            ends = [await self._list(list_rest((root,), holds), both_take)]
             commands, spared = list_changed(lines, recall.lines, (root,))
             ends += [await self._list(command, parser.feed) for command in commands]
         else:
@@ -146,9 +149,7 @@ class LocalSource:
             if unknown(stderr):
                 raise ZfsError(f"ZFS on this machine knows no {zfs.CHANGED_PROPERTY}.", UNKNOWN)
             if root in missing(stderr):
-                raise ZfsError(
-                    f"There is no dataset {root} on this machine: 'zfs list' shows those there are.", "missing"
-                )
+                raise no_such_source(root, self.host)
             problem = listing_problem(status, stderr)
             if problem:
                 raise ZfsError(
@@ -163,9 +164,7 @@ class LocalSource:
         """See `Source`."""
         lines: list[str] = []
         for batch in zfs.batches(names):
-            process = await self._start(zfs.QUERIES[kind](batch))
-            stdout, _ = await process.communicate()
-            lines += stdout.decode("utf-8").splitlines()
+            await self._list(zfs.QUERIES[kind](batch), lines.append)
         return lines
 
     async def apply(self, operations: Sequence[Operation]) -> list[Result]:
@@ -182,10 +181,10 @@ class LocalSource:
         sweep(RUN_LOCK)
         self._lock = Lock(lock_name(run))
         try:
-            self._lock.acquire_own(run)
+            holder = self._lock.acquire_own(run)
         except OSError as error:
             return Result(False, "lock", f"cannot lock {self._lock.path}: {error.strerror}")
-        return Result(True)
+        return Result(True) if holder is None else Result(False, "locked", holder)
 
     def open_ahead(self, count: int) -> None:
         """See `Source`."""
@@ -200,7 +199,7 @@ class LocalSource:
             self._lock.release()
 
     async def _list(self, arguments: tuple[str, ...], take: Callable[[str], object]) -> tuple[int, str]:
-        process = await self._start(arguments)
+        process = await start((*self._command, *arguments), DEVNULL, PIPE)
         assert process.stdout is not None
         assert process.stderr is not None
         stderr = asyncio.create_task(process.stderr.read())
@@ -216,6 +215,3 @@ class LocalSource:
             end_process(process.pid, process.returncode)
             await process.wait()
             stderr.cancel()
-
-    async def _start(self, arguments: tuple[str, ...]) -> Process:
-        return await start((*self._command, *arguments), DEVNULL, PIPE)

@@ -11,10 +11,10 @@ from .cron import place
 from .dataset import Inventory
 from .errors import ZfsyncError
 from .history import History
-from .listing import parse_numbers
 from .location import Location
 from .reach import buffer_of, endpoint_at, source_at
 from .status import Seen
+from .thinning import held
 
 
 async def survey(job: Job, history: History, *, look: bool) -> tuple[Seen, list[str]]:
@@ -43,8 +43,8 @@ async def survey(job: Job, history: History, *, look: bool) -> tuple[Seen, list[
         elif isinstance(result, BaseException):
             raise result
     found = {where: tree for where, tree in zip(targets, there, strict=True) if isinstance(tree, Inventory)}
-    tree, held = source if isinstance(source, tuple) else (None, {})
-    return replace(seen, source=tree, there=found, held=held), problems
+    tree, counts = source if isinstance(source, tuple) else (None, {})
+    return replace(seen, source=tree, there=found, held=counts), problems
 
 
 async def _source(job: Job) -> tuple[Inventory, dict[str, int]]:
@@ -52,12 +52,11 @@ async def _source(job: Job) -> tuple[Inventory, dict[str, int]]:
     source = source_at(job.connection, job.source)
     try:
         inventory = await source.inventory(job.transfer.recursive)
-        lines = await source.query("hold-counts", [source.root])
+        stays = held(await source.query("hold-counts", [source.root]))
     finally:
         await source.close()
-    counts = parse_numbers("\n".join(lines))
-    held = collections.Counter(name.partition("@")[0] for name, count in counts.items() if count)
-    return job.transfer.policy.selection.datasets(inventory), dict(held)
+    counts = collections.Counter(name.partition("@")[0] for name in stays)
+    return job.transfer.policy.selection.datasets(inventory), dict(counts)
 
 
 async def _target(job: Job, target: Location) -> Inventory:

@@ -16,7 +16,7 @@ from .prune import destroyed
 
 def held(lines: Iterable[str]) -> frozenset[str]:
     """The full names of the snapshots that are held, out of the answer to ``hold-counts``."""
-    return frozenset(name for name, count in parse_numbers("\n".join(lines)).items() if count)
+    return frozenset(name for name, count in parse_numbers(lines).items() if count)
 
 
 def doomed(dataset: Dataset, rule: Rule, stay: Collection[str], common: Collection[int]) -> list[str]:

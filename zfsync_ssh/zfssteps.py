@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Sequence
 
 from .advice import to_grant
 from .blame import UNDONE
-from .bookmarks import marks_of_partial, snapshot_name
+from .bookmarks import marks_of_partial, snapshot_name, spared
 from .concurrency import both
 from .config import Job
+from .cron import place
 from .dataset import Dataset, Inventory
 from .delegation import Use
 from .endpoint import Endpoint
@@ -53,8 +54,15 @@ class ZfsSteps:
         names = {snapshot.name for dataset in inventory.datasets.values() for snapshot in dataset.snapshots}
         for dataset in inventory.datasets.values():
             names |= {snapshot_name(mark.name) for mark in dataset.bookmarks}
-        written = any(dataset.written or not dataset.snapshots for dataset in taking)
-        return SourceState(taking[0].snapshots, frozenset(names), written)
+        every = {snapshot.name: snapshot for dataset in taking for snapshot in dataset.snapshots}
+        written = any(dataset.written or not self._sent(dataset) for dataset in taking)
+        return SourceState(tuple(every.values()), frozenset(names), written)
+
+    def _sent(self, dataset: Dataset) -> bool:
+        """Whether the newest snapshot, since which ``written`` counts, is one that the job sends: else what was written
+        before it may be in none."""
+        wanted = self._job.transfer.policy.selection.wanted(dataset.snapshots)
+        return any(wanted[-1:])
 
     async def take(self, name: str) -> None:
         """See `Steps`. One transaction group, as far as `zfsync_ssh.driver.Driver.snapshot` can."""
@@ -123,13 +131,17 @@ class ZfsSteps:
                 here = await self._list(source)
                 stays = held(await source.query("hold-counts", [source.root]))
                 names = [name for dataset in self._taking(here)
-                         for name in doomed(dataset, rule, stays, self._common[dataset.name])]  # fmt: skip
+                         for name in doomed(dataset, rule, stays, self._needed(dataset))]  # fmt: skip
                 return thinned(source.host, await source.apply(destruction(names)), self._observe)
             endpoint = endpoint_at(self._job.connection, target, buffer_of(target.dataset, self._job.transfer.buffer))
             try:
                 return await self._prune_target(source, endpoint, rule)
             finally:
                 await endpoint.close()
+
+    def _needed(self, dataset: Dataset) -> set[int]:
+        """GUIDs of snapshots that some target needs at the source, as far as was seen, or bookmarks tell."""
+        return self._common[dataset.name].union(*(spared(dataset, place(target)) for target in self._job.targets))
 
     async def _prune_target(self, source: Source, target: Endpoint, rule: Rule) -> Pruned:
         """Only what has its dataset at the source still: of another, what is there is all there is."""
