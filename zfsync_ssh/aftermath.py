@@ -18,7 +18,7 @@ from .messages import CleanBuffer, Operation, Result
 from .plan import Plan
 from .policy import Policy
 from .preparation import Prepared
-from .prune import destroyed, orphans, surplus_snapshots
+from .prune import Orphan, destroyed, guids_of, orphans, surplus_snapshots
 from .source import Source
 from .zfs import ASIDE_MARK
 
@@ -75,10 +75,8 @@ class Aftermath:
             await self._bookmark(arrived)
         if self._policy.inherit_encryption_root:
             await self._inherit_keys(control, made, arrived)
-        if self._policy.delete_datasets:  # first: a clone that is gone would keep the snapshot that it came from
-            await self._delete_datasets(control, made)
-        if self._policy.delete_snapshots:
-            await self._delete_snapshots(control, made, arrived)
+        if self._policy.delete_datasets or self._policy.delete_snapshots:
+            await self._delete(control, made, arrived)
 
     def _arrived(self, item: Item) -> bool:
         """Whether the target is, or in a dry run will be, up to date."""
@@ -145,9 +143,30 @@ class Aftermath:
 
     # -- what is to go --
 
-    async def _delete_snapshots(self, control: AgentClient, made: Prepared, arrived: list[Item]) -> None:
+    async def _delete(self, control: AgentClient, made: Prepared, arrived: list[Item]) -> None:
         newest = {item.child: guid for item in arrived if (guid := _base_after(item))}
-        names = surplus_snapshots(made.source, made.target, newest)
+        now, policy = datetime.datetime.now(datetime.UTC), self._policy
+
+        def wanted(source: Inventory) -> tuple[list[Orphan], list[str]]:
+            gone = orphans(source, made.target, policy.selection, age=policy.delete_age, now=now)
+            names = surplus_snapshots(source, made.target, newest)
+            return gone if policy.delete_datasets else [], names if policy.delete_snapshots else []
+
+        gone, names = wanted(made.source)
+        if (gone or names) and not self._dry_run:
+            # A listing takes a while, and sees neither name of what is renamed meanwhile, nor what a promotion moves.
+            again = await self._source.inventory(True)
+            gone_still, surplus_still = wanted(again)
+            same = {(one.child, one.words) for one in gone_still}
+            new = guids_of(again) - guids_of(made.source)
+            gone = [
+                one for one in gone if (one.child, one.words) in same and not new & guids_of(made.target, one.child)
+            ]
+            names = [name for name in names if name in set(surplus_still)]
+        await self._delete_datasets(control, made, gone)  # first: a clone would keep the snapshot that it came from
+        await self._delete_snapshots(control, names)
+
+    async def _delete_snapshots(self, control: AgentClient, names: list[str]) -> None:
         results = [Result(True, name=name) for name in names]
         if not self._dry_run:
             results = await control.apply([Operation("destroy-snapshot", name) for name in names])
@@ -159,10 +178,8 @@ class Aftermath:
             for result in failed:
                 self._observe(Notice(f"{self._target.host.at(result.name)} stays: {result.message}."))
 
-    async def _delete_datasets(self, control: AgentClient, made: Prepared) -> None:
-        now = datetime.datetime.now(datetime.UTC)
-        found = orphans(made.source, made.target, self._policy.selection, age=self._policy.delete_age, now=now)
-        if self._ledger.failed or made.refused:
+    async def _delete_datasets(self, control: AgentClient, made: Prepared, found: list[Orphan]) -> None:
+        if found and (self._ledger.failed or made.refused):
             self._observe(Notice("No dataset is destroyed at the target, because something failed before."))
             found = [orphan for orphan in found if orphan.back]  # an old mark would destroy it when it is next gone
         for orphan in found:

@@ -27,7 +27,7 @@ _ROUNDS = 3
 class Change:
     """One thing to do at the target. ``words`` say what, after the dataset's name; ``loss`` what is lost by it."""
 
-    kind: Literal["rename", "promote", "set-aside", "rollback", "replace"]
+    kind: Literal["rename", "promote", "make-room", "set-aside", "rollback", "replace"]
     child: str
     name: str
     words: str

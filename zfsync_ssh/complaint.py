@@ -25,6 +25,7 @@ _NEVER_RAN = (
 )
 _CODES = (
     *_NEVER_RAN,
+    ("key is not loaded", "key"),
     ("permission denied", "permission"),
     ("Permission denied", "permission"),
     ("out of space", "no-space"),

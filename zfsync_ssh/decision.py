@@ -10,7 +10,7 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
+from typing import Container, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from .dataset import Bookmark, Dataset, Snapshot
 from .resume import BadToken, ResumeToken, parse_token
@@ -66,7 +66,7 @@ def state_of(dataset: Optional[Dataset]) -> TargetState:
 
 def decide(
     snapshots: Sequence[Snapshot],
-    bookmarks: Iterable[Bookmark],
+    bookmarks: Sequence[Bookmark],
     target: TargetState,
     raw: bool = False,
     origin: int = 0,
@@ -84,7 +84,7 @@ def decide(
     """
     positions = {snapshot.guid: index for index, snapshot in enumerate(snapshots)}
     if target.token:
-        if _resumable(target, positions, (raw, flags), origin):
+        if _resumable(target, positions, {mark.guid for mark in bookmarks}, (raw, flags), origin):
             return Decision(RESUME, target.newest, target.token)
         discard = True
     else:
@@ -119,14 +119,17 @@ def same_name_other_guid(source: Sequence[Snapshot], target: Sequence[Snapshot])
     return tuple(other for other in target if guids.get(other.name, other.guid) != other.guid)
 
 
-def _resumable(target: TargetState, positions: Dict[int, int], kind: Tuple[bool, str], origin: int) -> bool:
+def _resumable(
+    target: TargetState, positions: Dict[int, int], marks: Container[int], kind: Tuple[bool, str], origin: int
+) -> bool:
     try:
         token = parse_token(target.token)
     except BadToken:
         return False
     # The base of a partial receive is the newest snapshot, or a clone's origin: else the receive would not have begun.
     base = target.newest or (token.from_guid and origin)
-    return _of_kind(token, *kind) and token.to_guid in positions and token.from_guid == base
+    known = not base or base == origin or base in positions or base in marks
+    return _of_kind(token, *kind) and token.to_guid in positions and token.from_guid == base and known
 
 
 def _of_kind(token: ResumeToken, raw: bool, flags: str) -> bool:

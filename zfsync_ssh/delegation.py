@@ -56,7 +56,7 @@ PERMISSIONS: dict[Use, tuple[str, ...]] = {
 USE_OF = {
     "hold": Use.HOLD, "release": Use.HOLD, "announce": Use.HOLD, "forget": Use.HOLD, "let-go": Use.HOLD,
     "bookmark": Use.BOOKMARK, "unbookmark": Use.BOOKMARK, "snapshot": Use.SNAPSHOT, "destroy-snapshot": Use.PRUNE,
-    "ancestor": Use.RECEIVE, "placeholder": Use.RECEIVE, "buffer": Use.RECEIVE, "drop": Use.DROP,
+    "ancestor": Use.RECEIVE, "placeholder": Use.RECEIVE, "buffer": Use.RECEIVE, "drop": Use.DROP, "vacate": Use.DROP,
     "rename": Use.MOVE, "park": Use.MOVE, "aside": Use.MOVE, "rollback": Use.ROLLBACK, "hollow": Use.HOLLOW,
     "destroy": Use.DELETE, "promote": Use.PROMOTE, "mark": Use.MARK, "unmark": Use.MARK,
     "inherit-key": Use.INHERIT_KEY,

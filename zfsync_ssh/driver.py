@@ -35,7 +35,7 @@ class Driver(Protocol):
         """Hold ``snapshots``; one that has a hold of this tag already is no failure."""
 
     def release(self, snapshots: Sequence[str], tag: str) -> List[Failed]:
-        """Give holds back; a hold or a snapshot that is not there is no failure."""
+        """Give holds back. What is ``missing`` may have been renamed, and its hold with it."""
 
     def bookmark(self, marks: Sequence[Tuple[str, str]]) -> List[Failed]:
         """Make bookmarks, ``(bookmark, snapshot)``; one that is there already, of that snapshot, is no failure."""
@@ -103,7 +103,7 @@ class CliDriver:
             for names in held.values():
                 names -= left
             single = [name for name in snapshots if name in left]
-        return self._each(_shares(single), lambda batch: zfs.release(tag, batch), ("missing",))
+        return self._each(_shares(single), lambda batch: zfs.release(tag, batch))
 
     def bookmark(self, marks: Sequence[Tuple[str, str]]) -> List[Failed]:
         """See `Driver`."""

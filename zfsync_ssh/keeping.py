@@ -76,9 +76,11 @@ class Holds:
         self._held.clear()
         with contextlib.suppress(ZfsyncError):
             results = await self._source.apply(operations)
-            kept = next((result for result in results if not result.ok), None)
+            kept = next((result for result in results if not result.ok and result.code != "missing"), None)
             if kept is None:
-                await self._source.apply([Operation("forget", self._source.root, (self._tag,))])
+                # What is missing may have been renamed: it is held still, under another name.
+                verb = "forget" if all(result.ok for result in results) else "let-go"
+                await self._source.apply([Operation(verb, self._source.root, (self._tag,))])
             else:
                 where = self._source.host.at(kept.name)
                 self._observe(

@@ -57,7 +57,7 @@ class Lane:
     @property
     def ahead(self) -> set[str]:
         """The children that are on their way to their own places."""
-        return {sent.item.child for sent in self.under_way if sent.place == sent.item.target}
+        return {sent.item.child for sent in self.under_way if sent.place == sent.item.target and not sent.problem}
 
     @property
     def waiting(self) -> Sent | None:

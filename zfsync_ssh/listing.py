@@ -42,13 +42,17 @@ def missing(stderr: str) -> List[str]:
 
 
 def listing_problem(status: int, stderr: str) -> str:
-    """What a listing complains of, other than datasets that are not there; empty when all is well."""
-    if status == 0:
-        return ""
+    """What a listing complains of, other than datasets that are not there; empty when all is well.
+
+    `zfs list -r` ends with 0 also when it could not read on, "cannot iterate filesystems: I/O error" say: what it did
+    not come to must not be taken for gone.
+    """
     absent = set(missing(stderr))
     others = [
         line for line in stderr.splitlines() if not any("'%s'" % name in line for name in absent) and line.strip()
     ]
+    if status == 0:
+        return "\n".join(line for line in others if line.startswith(("cannot ", "internal error")))
     if others or not absent:
         return "\n".join(others) or "zfs list ended with status %d" % status
     return ""

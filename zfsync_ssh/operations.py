@@ -45,6 +45,7 @@ class Operations:
     placeholder        dataset                         makes it: empty, for children alone
     buffer             the buffer                      makes it
     drop               dataset                         drops its partial receive
+    vacate             dataset                         destroys an empty placeholder; not one that has children
     rename             dataset, (new name, kind)
     park               dataset, (place, kind, name)    renames it into the buffer, to be ``name`` one day
     aside              dataset, (new name, kind)       renames it, and marks it as set aside
@@ -77,6 +78,7 @@ class Operations:
                     "placeholder": self._placeholder,
                     "buffer": self._buffer,
                     "drop": lambda one: self._run(one, zfs.abort_receive(one.name)),
+                    "vacate": self._vacate,
                     "rename": self._rename,
                     "park": self._park,
                     "aside": self._aside,
@@ -171,8 +173,17 @@ class Operations:
         return _refused(done, operation.name) if done.status and "dataset already exists" not in done.stderr else None
 
     def _placeholder(self, operation: Operation) -> Optional[Result]:
-        mark = (zfs.PLACEHOLDER_PROPERTY, operation.name)
-        return self._create(operation, [("canmount", "off"), ("readonly", "on"), mark])
+        properties = [("canmount", "off"), ("readonly", "on"), (zfs.PLACEHOLDER_PROPERTY, operation.name)]
+        refused = self._create(operation, properties)
+        if refused is None or refused.code != "key":
+            return refused
+        # Below a copy that came raw, and whose key was never here, nothing can be made that inherits its encryption.
+        return self._create(operation, [("encryption", "off"), *properties])
+
+    def _vacate(self, operation: Operation) -> Optional[Result]:
+        if not self._tree.is_empty_placeholder(operation.name):
+            return Result(False, "exists", "it is no longer zfsync's own empty placeholder", operation.name)
+        return self._run(operation, zfs.destroy_empty(operation.name))
 
     def _buffer(self, operation: Operation) -> Optional[Result]:
         # Told apart by the mark from a dataset of somebody else's that was named as the buffer: that one never goes.
@@ -183,7 +194,16 @@ class Operations:
         return self._create(operation, marked) if refused and refused.code == "permission" else refused
 
     def _rename(self, operation: Operation) -> Optional[Result]:
-        return self._run(operation, zfs.rename(operation.name, *operation.arguments))
+        done = self._run(operation, zfs.rename(operation.name, *operation.arguments))
+        return done or self._mark_anew(operation.arguments[0])
+
+    def _mark_anew(self, name: str) -> Optional[Result]:
+        """Let the mark of each placeholder that was renamed with ``name`` say what it is called now: see `Dataset`."""
+        for place, mark in self._tree.zfs(zfs.list_placeholders(name)).rows:
+            refused = self._set(Operation("", place), [(zfs.PLACEHOLDER_PROPERTY, place)]) if mark != place else None
+            if refused is not None:
+                return refused
+        return None
 
     def _move(self, name: str, to: str, kind: str, count: int) -> Optional[Result]:
         """Rename one of ``count`` datasets."""
@@ -195,7 +215,7 @@ class Operations:
     def _park(self, operation: Operation) -> Optional[Result]:
         place, kind, name = operation.arguments
         mark = zfs.set_properties([(PATH_PROPERTY, name)], [operation.name])
-        return self._run(operation, mark, zfs.rename(operation.name, place, kind))
+        return self._run(operation, mark, zfs.rename(operation.name, place, kind)) or self._mark_anew(place)
 
     def _aside(self, operation: Operation) -> Optional[Result]:
         name, kind = operation.arguments
@@ -255,7 +275,7 @@ class Operations:
         names: List[str] = []
         for batch in zfs.batches(name for name, count in held.items() if count):
             names += [row[0] for row in self._tree.zfs(zfs.holds_of(batch)).rows if len(row) > 1 and row[1] == tag]
-        failed = self.driver.release(names, tag)
+        failed = [one for one in self.driver.release(names, tag) if one.code != "missing"]
         if failed:
             return Result(False, failed[0].code, failed[0].message, failed[0].name)
         return self._run(operation, zfs.inherit(_announcement(operation)[0], [operation.name]))
@@ -297,10 +317,13 @@ class Operations:
         moves, stuck = rename_plan(target.root, waiting, present, message.placeholders)
         results += [Result(False, "stuck", why.reason, why.child) for why in stuck]
         moved: List[str] = []
+        marked = [row[0] for row in listed.rows if row[_PLACEHOLDER] not in ("-", target.buffer)]
         for move in moves:
             destination = target.root + move.child
             if move.source:
                 failed = self._move(move.source, destination, inventory.buffered[move.child].kind, len(moves))
+                if failed is None and any(child_of(move.source, name) is not None for name in marked):
+                    failed = self._mark_anew(destination)
                 moved += [] if failed else [destination]
             else:
                 failed = self._placeholder(Operation("placeholder", destination))
@@ -337,8 +360,8 @@ _AT_ONCE = ("hold", "release", "bookmark", "unbookmark", "snapshot", "destroy-sn
 
 _ARGUMENTS = {
     "hold": 1, "release": 1, "announce": 1, "forget": 1, "let-go": 1, "alive": 1, "bookmark": 1, "unbookmark": 0,
-    "snapshot": 0, "destroy-snapshot": 0, "ancestor": 0, "placeholder": 0, "buffer": 0, "drop": 0, "rename": 2,
-    "park": 3, "aside": 2, "rollback": 1, "hollow": 1, "destroy": 1, "promote": 0, "mark": 1, "unmark": 0,
+    "snapshot": 0, "destroy-snapshot": 0, "ancestor": 0, "placeholder": 0, "buffer": 0, "drop": 0, "vacate": 0,
+    "rename": 2, "park": 3, "aside": 2, "rollback": 1, "hollow": 1, "destroy": 1, "promote": 0, "mark": 1, "unmark": 0,
     "inherit-key": 0,
 }  # fmt: skip
 """How many arguments each takes."""
@@ -353,6 +376,7 @@ _NAMED = {
 """What each names; all others a dataset."""
 
 _TOKEN = zfs.DATASET_COLUMNS.index("receive_resume_token")
+_PLACEHOLDER = zfs.DATASET_COLUMNS.index(zfs.PLACEHOLDER_PROPERTY)
 _NAMES = {"bookmark": 1, "rename": 1, "park": 1, "aside": 1}
 """How many of the first arguments are names in the tree."""
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .advice import check_prepared
+from .advice import check_prepared, why_not
 from .aftermath import Aftermath
 from .agent import AgentClient
 from .compression import NONE, agreed_filter
 from .concurrency import after, both, task_group
-from .dataset import Inventory, parent_of
+from .dataset import Inventory, child_of, parent_of
 from .dispatch import Dispatch
 from .endpoint import Endpoint
 from .errors import AgentError, ConnectError, SilenceError, UsageError, ZfsError
-from .events import Connected, Event, Observer, Outcome, Planned, Status
+from .events import Changed, Connected, Event, Observer, Outcome, Planned, Status
 from .item import Item
 from .keeping import Holds
 from .ledger import Ledger
@@ -164,7 +164,7 @@ class Replication:
         )
         if (plan.work or plan.buffer_left or plan.leftovers or made.changes) and not options.dry_run:
             present = {child for child, dataset in made.target.datasets.items() if dataset.complete}
-            await self._prepare(control, plan, present)
+            made.refused |= not await self._prepare(control, plan, present)
             dispatch = Dispatch(plan.work, present, policy)
             self._ledger.expect(plan.work)
             if plan.work:
@@ -249,19 +249,36 @@ class Replication:
             else:
                 self._ledger.finish(item, Status.UP_TO_DATE)
 
-    async def _prepare(self, control: AgentClient, plan: Plan, present: set[str]) -> None:
-        """Make what the streams will need: the root's ancestors, and placeholders that can be made now.
+    async def _prepare(self, control: AgentClient, plan: Plan, present: set[str]) -> bool:
+        """Make what the streams will need: the root's ancestors, and placeholders that can be made now; if all went well.
 
         ``present`` is the children in their own places; the placeholders made now are added to it.
         """
+        host, root = self._target.host, self._target.root
         operations = [Operation("ancestor", name) for name in plan.ancestors]
         for child in plan.placeholders:
             if parent_of(child) is None or parent_of(child) in present:
                 present.add(child)
-                operations.append(Operation("placeholder", self._target.root + child))
+                operations.append(Operation("placeholder", root + child))
         operations += [Operation("drop", name) for name in plan.leftovers]
+        well = True
         for operation, result in zip(operations, await control.apply(operations), strict=True):
-            check_prepared(operation, result, self._target.host, self._target.root)
+            child = child_of(root, operation.name)
+            if not child:
+                check_prepared(operation, result, host, root)  # nothing can be received without it
+            elif not result.ok:
+                present.discard(child)
+                words = _WITHOUT[operation.verb]
+                self._observe(Changed(host.at(operation.name), words, problem=why_not(operation, result, host, root)))
+                well = False
+        return well
+
+
+_WITHOUT = {
+    "placeholder": "is made, empty, for what is to be below it",
+    "drop": "loses the beginning of a stream that nothing follows any more",
+}
+"""What is done before the streams, and what may fail without keeping all others from being sent."""
 
 
 def _nobody(_: Event) -> None:

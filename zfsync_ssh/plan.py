@@ -18,7 +18,7 @@ from .dataset import (
     parent_of,
     pool_of,
 )
-from .decision import REFUSED, UPTODATE, decide, state_of
+from .decision import FULL, REFUSED, UPTODATE, decide, state_of
 from .divergence import describe
 from .errors import UsageError, ZfsError
 from .item import Item, Step
@@ -26,6 +26,7 @@ from .location import overlap
 from .origins import with_origins
 from .policy import DEFAULT, Policy
 from .resume import parse_token
+from .room import takes_over
 from .steps import UNWANTED, with_decision
 
 
@@ -127,6 +128,12 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
             f"and ZFS allows {MAX_NAME_CHARS}: choose a shorter target.",
         )
     decision = decide(dataset.snapshots, dataset.bookmarks, item.state, raw, flags=item.flags)
+    if decision.kind == FULL and there is not None and not takes_over(dataset, there, raw=raw):
+        problem = (
+            f"{host.at(there.name)} is an empty placeholder, whose place no stream of {dataset.name} can take: destroy "
+            f"it there, once what is below it has been renamed to somewhere else."
+        )
+        return replace(item, decision=decision, code="exists", problem=problem)
     if decision.kind == REFUSED:
         assert there is not None  # nothing is refused where nothing is
         return replace(item, decision=decision, code="diverged", problem=describe(dataset, there, host))

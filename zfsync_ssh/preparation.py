@@ -24,6 +24,7 @@ from .policy import Divergence, Policy
 from .preflight import lineage_questions, parse_features, with_features, with_lineage, with_room
 from .properties import for_copy, parse_listing
 from .remembered import Remembered
+from .room import make_room
 from .settle import free_names, losses, settle_divergence
 from .source import Source
 
@@ -133,6 +134,7 @@ class Preparation:
             changes += free_names(source, selected, aligned, host=host, policy=policy, now=now)
             changes += follow_renames(source, aligned) + follow_promotions(source, aligned)
         changes += settle_divergence(selected, aligned, host=host, policy=policy, now=now)
+        changes += make_room(selected, aligned, raw=policy.raw)
         made = Prepared(source, aligned.inventory(), _NO_PLAN, aligned.asides, changes)
         if not changes:
             made.target = target

@@ -30,8 +30,8 @@ def surplus_snapshots(source: Inventory, target: Inventory, newest: Mapping[str,
     """
     surplus: list[tuple[int, str]] = []
     for child, base in newest.items():
-        there, here = target.find(child), source.datasets[child]
-        if there is None:
+        there, here = target.find(child), source.datasets.get(child)
+        if there is None or here is None:
             continue
         known = {snapshot.guid for snapshot in here.snapshots}
         at = next((index for index, one in enumerate(there.snapshots) if one.guid == base), len(there.snapshots))
@@ -40,6 +40,12 @@ def surplus_snapshots(source: Inventory, target: Inventory, newest: Mapping[str,
         surplus += [(one.guid, f"{place}@{one.name}") for one in there.snapshots[:at] if one.guid not in known]
     spared = _only_here({guid for guid, _ in surplus}, source, target)
     return [name for guid, name in surplus if guid not in spared]
+
+
+def guids_of(tree: Inventory, child: str = "") -> set[int]:
+    """The GUIDs of all snapshots of ``child`` and what is below it."""
+    own = (one for name, one in tree.datasets.items() if not child or name == child or name.startswith(child + "/"))
+    return {snapshot.guid for dataset in own for snapshot in dataset.snapshots}
 
 
 def _only_here(guids: Collection[int], source: Inventory, target: Inventory) -> set[int]:

@@ -5,7 +5,7 @@ Also shipped to the far end: standard library only, Python >= 3.8.
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 from . import complaint, filters, lzc, zfs
 from .buffer import PATH_PROPERTY
@@ -52,6 +52,9 @@ class Receiving:
         self._conversation = conversation
         self._step: Optional[_Step] = None
         self._knows: Dict[str, bool] = {}
+        self._begun: Set[str] = set()
+        """Datasets of which only the beginning has arrived: what is below them would be in their way, if they are to
+        begin anew."""
 
     def sync(self, sync: Sync) -> Answer:
         """Decide where the stream for a child has to begin."""
@@ -65,6 +68,8 @@ class Receiving:
             raise RemoteProtocolError("received a Sync that would receive outside its child's places")
         if not target.has(sync.name) or (sync.origin and not target.has(sync.origin.partition("@")[0])):
             raise RemoteProtocolError("received a Sync that names what is outside of its tree")
+        if sync.name.rpartition("/")[0] in self._begun:
+            return self.refuse(sync, "only the beginning of what is above it has arrived")
         name, state = (sync.name, sync.known) if sync.known is not None else self._look(sync, own)
         decision = decide(
             sync.snapshots, sync.bookmarks, state, sync.raw, sync.origin_guid if sync.origin else 0, sync.flags
@@ -101,8 +106,11 @@ class Receiving:
         result = self._receive(step, message)
         if result.ok:
             step.newest, step.first = message.to, False
+            self._begun.discard(step.name)
         else:
             step.broken = "the step before it failed"
+            if not step.newest and step.decision.kind != FULL:  # a placeholder stays what it was
+                self._begun.add(step.name)
 
     def _unfit(self, message: Stream) -> Optional[Result]:
         """Why the stream cannot be received now; None when it can."""
@@ -135,7 +143,7 @@ class Receiving:
         head = _head(first) if force else None
         if head is not None and head.base:
             return self._refuse(step, "refused", "its stream is an increment, which takes no placeholder's place")
-        if force and not self._is_empty_placeholder(step.name):
+        if force and not self._tree.is_empty_placeholder(step.name):
             return self._refuse(step, "exists", "it is no longer zfsync's own empty placeholder, so it is not replaced")
         reception = self._reception(step, force)
         receiver = self._receiver(library, step.name, message.filter, first, reception)
@@ -233,18 +241,6 @@ class Receiving:
         self._conversation.send(result)
         self._conversation.skip_stream()
         return result
-
-    def _is_empty_placeholder(self, name: str) -> bool:
-        """Whether ``name`` is zfsync's placeholder and nothing can be in it: looked up, not believed.
-
-        The mark has to be its own: one that it inherits fits as well, once what has the mark was renamed to its parent.
-        And a placeholder that was renamed may have got snapshots before it was renamed back.
-        """
-        snapshots = self._tree.zfs(zfs.list_snapshot_names(name))
-        rows = self._tree.zfs(zfs.get_placeholder(name)).rows
-        own = [zfs.PLACEHOLDER_PROPERTY, name, "local"] in rows
-        closed = all(pair in [row[:2] for row in rows] for pair in zfs.CLOSED)
-        return own and closed and snapshots.status == 0 and not snapshots.stdout
 
     def _reception(self, step: _Step, force: bool) -> zfs.Reception:
         """How the next stream of ``step`` is received: nothing mounts by itself, and the root cannot be written to."""

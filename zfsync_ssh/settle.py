@@ -14,6 +14,7 @@ from .dataset import MAX_RECEIVED_CHARS, MAX_ROLLED_BACK_CHARS, Dataset, Host, I
 from .divergence import has_diverged, named, newer_than, newest_base
 from .messages import Operation
 from .policy import Divergence, Policy
+from .room import takes_over
 from .zfs import ASIDE_MARK
 
 
@@ -67,7 +68,7 @@ def _settle(
             return _set_aside(child, target, common, host, now)
         case Divergence.REPLACE if len(there.name) <= MAX_RECEIVED_CHARS:  # else it would be lost for nothing
             if there.kind == dataset.kind or not (target.children(child) or target.holds_buffer(child)):
-                return _replace(child, there, target)
+                return _replace(child, there, target, hollow=takes_over(dataset, there, raw=policy.raw))
     return None
 
 
@@ -103,16 +104,19 @@ def _set_aside(child: str, target: Target, common: Snapshot | None, host: Host, 
     return Change("set-aside", child, there.name, words, tuple(operations))
 
 
-def _replace(child: str, there: Dataset, target: Target) -> Change:
+def _replace(child: str, there: Dataset, target: Target, *, hollow: bool) -> Change | None:
+    """Let it go; or ``hollow`` it out, where something is below it and a full stream can take the place of that."""
     loss = f"all of it: {len(there.snapshots)} snapshots, {there.used:,} bytes"
-    if target.children(child) or target.holds_buffer(child):
-        hollow = there._replace(snapshots=(), placeholder=True, written=0, token="")
-        target.datasets[child] = hollow
-        operations = losing.hollow(there)
-    else:
-        del target.datasets[child]
-        operations = losing.destroy(there)
-    return Change("replace", child, there.name, "is replaced", operations, loss)
+    children, operations = target.children(child), list[Operation]()
+    if hollow and (children or target.holds_buffer(child)):
+        target.datasets[child] = there._replace(snapshots=(), placeholder=True, written=0, token="")
+        return Change("replace", child, there.name, "is replaced", losing.hollow(there), loss)
+    if target.holds_buffer(child) or not all(target.can_park(other, other) for other in children):
+        return None
+    for other in children:
+        operations += target.park(other, other)
+    del target.datasets[child]
+    return Change("replace", child, there.name, "is replaced", (*operations, *losing.destroy(there)), loss)
 
 
 def losses(changes: Iterable[Change]) -> list[str]:

@@ -11,7 +11,7 @@ from .dataset import check_name, child_of
 from .errors import RemoteProtocolError, UsageError
 from .messages import Message, Operation
 from .process import Completed, run
-from .zfs import ASIDE_MARK
+from .zfs import ASIDE_MARK, CLOSED, PLACEHOLDER_PROPERTY, get_placeholder, list_snapshot_names
 
 
 class Tree(NamedTuple):
@@ -43,6 +43,18 @@ class Tree(NamedTuple):
             return False
         aside = name.startswith(self.root + ASIDE_MARK)
         return aside or any(top and child_of(top, name) is not None for top in (self.root, self.buffer))
+
+    def is_empty_placeholder(self, name: str) -> bool:
+        """Whether ``name`` is zfsync's placeholder and nothing can be in it: looked up, not believed.
+
+        The mark has to be its own: one that it inherits fits as well, once what has the mark was renamed to its parent.
+        And a placeholder that was renamed may have got snapshots before it was renamed back.
+        """
+        snapshots = self.zfs(list_snapshot_names(name))
+        rows = self.zfs(get_placeholder(name)).rows
+        own = [PLACEHOLDER_PROPERTY, name, "local"] in rows
+        closed = all(pair in [row[:2] for row in rows] for pair in CLOSED)
+        return own and closed and snapshots.status == 0 and not snapshots.stdout
 
     def named(self, child: str) -> str:
         """The full name of a child, or of ``CHILD@SNAPSHOT``; `RemoteProtocolError` for what is outside of the tree."""

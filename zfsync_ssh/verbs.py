@@ -15,10 +15,11 @@ from .tree import Tree
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 READING_VERBS = frozenset({"alive"})
-ADDING_VERBS = READING_VERBS | {"ancestor", "placeholder", "buffer", "drop", "snapshot"}
-"""What an append-only client may do. A partial receive that is dropped is its own, and was never a snapshot."""
+ADDING_VERBS = READING_VERBS | {"ancestor", "placeholder", "buffer", "drop", "vacate", "snapshot"}
+"""What an append-only client may do. A partial receive that is dropped is its own, and was never a snapshot; nor was
+anything in an empty placeholder."""
 
-MOVING_VERBS = frozenset({"rename", "park", "aside", "destroy", "drop"})
+MOVING_VERBS = frozenset({"rename", "park", "aside", "destroy", "drop", "vacate"})
 """After these a dataset may not be where it was: dropping a partial receive destroys one that has no snapshot yet."""
 
 _SHAPES = {
@@ -36,6 +37,7 @@ _SHAPES = {
     "placeholder": ("dataset",),
     "buffer": ("dataset",),
     "drop": ("dataset",),
+    "vacate": ("moved",),
     "rename": ("moved", "dataset", "kind"),
     "park": ("moved", "dataset", "kind", "dataset"),
     "aside": ("moved", "dataset", "kind"),

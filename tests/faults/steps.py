@@ -53,8 +53,8 @@ VERBS = {
     "hold": "hold", "announce": "hold", "let-go": "hold", "release": "release", "forget": "release",
     "bookmark": "bookmark", "unbookmark": "bookmark", "ancestor": "prepare", "placeholder": "prepare",
     "buffer": "prepare", "drop": "prepare", "rename": "changes", "park": "changes", "aside": "changes",
-    "rollback": "changes", "hollow": "changes", "destroy": "changes", "promote": "rename", "mark": "report",
-    "unmark": "report", "inherit-key": "report", "destroy-snapshot": "report", "nothing": "bookmark",
+    "rollback": "changes", "hollow": "changes", "vacate": "changes", "destroy": "changes", "promote": "rename",
+    "mark": "report", "unmark": "report", "inherit-key": "report", "destroy-snapshot": "report", "nothing": "bookmark",
 }  # fmt: skip
 NO_VERBS = {"alive": "asked for by 'zfsync holds' alone", "snapshot": "asked for by 'zfsync cron' alone"}
 

@@ -1,0 +1,55 @@
+"""What stands at the target where a copy is to be and cannot be received onto, though nothing would be lost. Pure.
+
+It goes, and what is below it waits in the buffer meanwhile, by changes as in `align`.
+"""
+
+from __future__ import annotations
+
+from .align import Change, Target
+from .dataset import Dataset, Inventory
+from .decision import RESUME, decide, state_of
+from .messages import Operation
+
+
+def make_room(source: Inventory, target: Target, *, raw: bool) -> list[Change]:
+    """Let go what is in the way of the copies of ``source``, the datasets that take part; ``raw`` as in `Policy`.
+
+    What is below first: it waits in the buffer by itself when what is above goes.
+    """
+    changes = []
+    for child, dataset in sorted(source.datasets.items(), key=lambda pair: pair[0].split("/"), reverse=True):
+        there = target.datasets.get(child)
+        if there is None or there.snapshots or target.holds_buffer(child):
+            continue
+        verb = _let_go(dataset, there, raw=raw, parent=bool(target.children(child)))
+        if verb and all(target.can_park(other, other) for other in target.children(child)):
+            operations = [operation for other in target.children(child) for operation in target.park(other, other)]
+            operations.append(Operation(verb, there.name))
+            del target.datasets[child]
+            words = "makes room: it is empty, and this stream cannot take its place"
+            if verb == "drop":
+                words = "makes room: it is the beginning of a stream that nothing follows any more"
+            changes.append(Change("make-room", child, there.name, words, tuple(operations)))
+    return changes
+
+
+def _let_go(dataset: Dataset, there: Dataset, *, raw: bool, parent: bool) -> str:
+    """The operation that lets ``there``, which has no snapshot, go; empty where it is not in the way."""
+    if there.placeholder and not there.token:
+        fits = dataset.kind == there.kind or not parent  # nothing can be below a volume
+        return "vacate" if dataset.snapshots and fits and not takes_over(dataset, there, raw=raw) else ""
+    if there.complete or there.placeholder:
+        return ""
+    if not dataset.snapshots:
+        return "drop"
+    # A partial receive that is dropped goes with its dataset, which cannot go while something is below it.
+    decision = decide(dataset.snapshots, dataset.bookmarks, state_of(there), dataset.encrypted and raw)
+    return "drop" if parent and decision.kind != RESUME else ""
+
+
+def takes_over(dataset: Dataset, placeholder: Dataset, *, raw: bool) -> bool:
+    """Whether ZFS lets a full stream of ``dataset`` take the place of ``placeholder`` (`zfs receive -F`).
+
+    It does not where either is encrypted, for the new one would be so in another way; nor where the kinds differ.
+    """
+    return dataset.kind == placeholder.kind and not placeholder.encrypted and not (dataset.encrypted and raw)
