@@ -513,6 +513,8 @@ def do_create(path: str, arguments: list[str]) -> None:
             fail(f"cannot create '{name}': parent does not exist")
         if set(dict(pairs)) & set(state.get("denied", ())):
             fail(f"cannot create '{name}': permission denied")
+        if parent in state.get("keyless", ()) and dict(pairs).get("encryption") != "off":
+            fail(f"cannot create '{name}': encryption root's key is not loaded or provided")
         add(state, name, "filesystem", dict(pairs))
 
 
@@ -636,6 +638,10 @@ def do_get(path: str, arguments: list[str]) -> None:
         for name in names:
             for key, value in datasets[name]["properties"].items():
                 print(f"{name}\t{key}\t{value}")
+    elif flags["o"] == "name,value":  # -s local: what has the property itself
+        for name in [name for name in datasets if name == names[0] or name.startswith(names[0] + "/")]:
+            if keys in datasets[name]["properties"]:
+                print(f"{name}\t{datasets[name]['properties'][keys]}")
     elif flags["o"] == "property,value,source":
         there = properties_of(datasets, names[0])
         for key in keys.split(","):

@@ -159,9 +159,8 @@ class Aftermath:
             gone_still, surplus_still = wanted(again)
             same = {(one.child, one.words) for one in gone_still}
             new = guids_of(again) - guids_of(made.source)
-            gone = [
-                one for one in gone if (one.child, one.words) in same and not new & guids_of(made.target, one.child)
-            ]
+            gone = [one for one in gone if (one.child, one.words) in same]
+            gone = [one for one in gone if not new & guids_of(made.target, one.child)]
             names = [name for name in names if name in set(surplus_still)]
         await self._delete_datasets(control, made, gone)  # first: a clone would keep the snapshot that it came from
         await self._delete_snapshots(control, names)

@@ -250,9 +250,9 @@ class Replication:
                 self._ledger.finish(item, Status.UP_TO_DATE)
 
     async def _prepare(self, control: AgentClient, plan: Plan, present: set[str]) -> bool:
-        """Make what the streams will need: the root's ancestors, and placeholders that can be made now; if all went well.
+        """Make what the streams will need: the root's ancestors, and placeholders that can be made now.
 
-        ``present`` is the children in their own places; the placeholders made now are added to it.
+        ``present`` is the children in their own places; the placeholders made now are added to it. If all went well.
         """
         host, root = self._target.host, self._target.root
         operations = [Operation("ancestor", name) for name in plan.ancestors]
@@ -263,11 +263,11 @@ class Replication:
         operations += [Operation("drop", name) for name in plan.leftovers]
         well = True
         for operation, result in zip(operations, await control.apply(operations), strict=True):
-            child = child_of(root, operation.name)
-            if not child:
+            below = child_of(root, operation.name)
+            if not below:
                 check_prepared(operation, result, host, root)  # nothing can be received without it
             elif not result.ok:
-                present.discard(child)
+                present.discard(below)
                 words = _WITHOUT[operation.verb]
                 self._observe(Changed(host.at(operation.name), words, problem=why_not(operation, result, host, root)))
                 well = False

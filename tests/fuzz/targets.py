@@ -112,7 +112,7 @@ def listing(data: bytes) -> None:
 def other_output(data: bytes) -> None:
     """All else that zfs and zpool print."""
     text = data.decode("utf-8", "replace")
-    parse_numbers(text)
+    parse_numbers(text.splitlines())
     parse_sizes(text.splitlines())
     parse_listing(text.splitlines())
     parse_features(text.splitlines())
@@ -122,6 +122,7 @@ def other_output(data: bytes) -> None:
     complaint.blamed(("p/a@1", "p/a@2", "p/a#1"), text)
     missing(text)
     listing_problem(1, text)
+    listing_problem(0, text)
 
 
 def token(data: bytes) -> None:

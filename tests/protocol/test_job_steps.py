@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ from zfsync_ssh.endpoint import Endpoint
 from zfsync_ssh.errors import ZfsError
 from zfsync_ssh.jobsteps import Pruned
 from zfsync_ssh.location import Location
+from zfsync_ssh.selection import Selection
 from zfsync_ssh.source import LocalSource, Source
 from zfsync_ssh.transfer import Transfer
 from zfsync_ssh.zfssteps import ZfsSteps
 
-TARGET = Location("there", "", "dst/tree")
+TARGET = Location(None, "there", "dst/tree")
 
 
 @pytest.fixture(params=["here", "far"])
@@ -74,6 +76,50 @@ async def test_a_push_that_is_cut_off_leaves_bookmarks_of_all_that_may_have_arri
     assert marked(pair, "src/tree/a") == ["3"]
 
 
+def everything(_: str, snapshots: Sequence[Snapshot], spared: Collection[int]) -> tuple[Snapshot, ...]:
+    """A rule by which all goes that is not spared."""
+    return tuple(one for one in snapshots if one.guid not in spared)
+
+
+async def test_the_source_keeps_what_a_first_copy_that_was_cut_off_goes_on_with(
+    pair: Pair, steps: ZfsSteps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.sender.create("src/tree/a")
+    pair.sender.snapshot("src/tree@1", 1000)
+    for name, written in (("1", 900_000), ("2", 10), ("3", 10), ("4", 10)):
+        pair.sender.snapshot(f"src/tree/a@{name}", written)
+    monkeypatch.setenv("FAKEZFS_FULL", "200000")
+    assert (await steps.push(TARGET)).exit_code == 3
+    again = ZfsSteps(steps._job, "test", pair.events.append)  # another run, which has seen nothing of that
+    assert (await again.prune(None, everything)).failures == ()
+    assert [name for name, _ in pair.sender.guids("src/tree")["/a"]] == ["1", "2"]
+    monkeypatch.delenv("FAKEZFS_FULL")
+    assert (await steps.push(TARGET)).exit_code == 0
+    assert any("-t" in command for command in pair.sender.commands())
+    assert [name for name, _ in pair.receiver.guids("dst/tree")["/a"]] == ["1", "2"]
+    assert (await again.prune(None, everything)).failures == ()
+    assert [name for name, _ in pair.sender.guids("src/tree")["/a"]] == ["2"]
+
+
+async def test_what_is_due_is_told_by_all_datasets_that_take_part(pair: Pair, steps: ZfsSteps) -> None:
+    for child in ("/a", "/b"):
+        pair.sender.create("src/tree" + child)
+    pair.sender.snapshot("src/tree/b@20260101-0000_Y")
+    assert [one.name for one in (await steps.source()).snapshots] == ["20260101-0000_Y"]
+
+
+@pytest.mark.parametrize(("pattern", "written"), [("", False), ("theirs*", True)])
+async def test_what_another_programs_snapshot_has_and_is_not_sent_counts_as_written(
+    pair: Pair, steps: ZfsSteps, pattern: str, written: bool
+) -> None:
+    pair.sender.snapshot("src/tree@20260101-0000_D")
+    pair.sender.snapshot("src/tree@theirs-1")
+    selection = Selection(exclude_snapshots=(pattern,) if pattern else ())
+    transfer = replace(steps._job.transfer, policy=replace(steps._job.transfer.policy, selection=selection))
+    steps = ZfsSteps(replace(steps._job, transfer=transfer), "test", pair.events.append)
+    assert (await steps.source()).written is written
+
+
 async def test_a_push_that_never_began_leaves_no_bookmarks(pair: Pair, steps: ZfsSteps, tmp_path: Path) -> None:
     pair.sender.snapshot("src/tree@1")
     pair.receiver.create("dst/tree")
@@ -92,10 +138,7 @@ async def test_the_copy_of_a_dataset_that_is_gone_stays_when_another_has_its_nam
     pair.sender.create("src/tree/a")
     pair.sender.snapshot("src/tree/a@1")
 
-    def nothing(_: str, snapshots: Sequence[Snapshot], spared: Collection[int]) -> tuple[Snapshot, ...]:
-        return tuple(one for one in snapshots if one.guid not in spared)
-
-    assert await steps.prune(TARGET, nothing) == Pruned(1)
+    assert await steps.prune(TARGET, everything) == Pruned(1)
     left = {child: [name for name, _ in found] for child, found in pair.receiver.guids("dst/tree").items()}
     assert left == {"": ["2"], "/a": ["1", "2"]}
 

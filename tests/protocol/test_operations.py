@@ -20,10 +20,11 @@ from zfsync_ssh.holds import digest_of, property_of, tag_of
 from zfsync_ssh.jobs import show_holds
 from zfsync_ssh.keeping import Holds
 from zfsync_ssh.lock import VARIABLE
-from zfsync_ssh.messages import Operation, Result
+from zfsync_ssh.messages import CleanBuffer, Operation, Result
 from zfsync_ssh.operations import Operations
 from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.policy import Divergence, Policy
+from zfsync_ssh.selection import Selection
 from zfsync_ssh.source import LocalSource, Source
 from zfsync_ssh.tree import Tree
 from zfsync_ssh.zfs import GONE_PROPERTY
@@ -46,6 +47,9 @@ class Machine:
     def do(self, verb: str, name: str, *arguments: str) -> Result:
         (result,) = self._operations.apply([Operation(verb, name, arguments)])
         return result
+
+    def clean(self) -> list[Result]:
+        return self._operations.clean_buffer(CleanBuffer())
 
     def newest(self, name: str) -> str:
         return str(self.state.guids(name)[""][-1][1])
@@ -82,6 +86,50 @@ def test_renames(target: Machine) -> None:
     assert target.state.property("dst/tree/a/k.zfsync-aside-1", "zfsync:aside") == "dst/tree/a/k.zfsync-aside-1"
     assert target.state.property("dst/tree/a/k.zfsync-aside-1", "readonly") == "on"
     assert target.do("rename", "dst/tree/gone", "dst/tree/c", "filesystem").code == "missing"
+
+
+def test_the_mark_of_a_placeholder_goes_along_with_whatever_is_renamed(target: Machine) -> None:
+    target.state.destroy("dst/tree/a/k")
+    assert target.do("placeholder", "dst/tree/a/k").ok
+    assert target.do("placeholder", "dst/tree/a/k/l").ok
+    target.do("buffer", "dst/tree.zfsyncbuffer")
+
+    assert target.do("rename", "dst/tree/a", "dst/tree/c", "filesystem").ok
+    for place in ("dst/tree/c/k", "dst/tree/c/k/l"):
+        assert target.state.property(place, "zfsync:placeholder") == place
+    place = "dst/tree.zfsyncbuffer/2F64"
+    assert target.do("park", "dst/tree/c", place, "filesystem", "dst/tree/d").ok
+    assert all(result.ok for result in target.clean())
+    for place in ("dst/tree/d/k", "dst/tree/d/k/l"):
+        assert target.state.property(place, "zfsync:placeholder") == place
+    assert target.state.property("dst/tree/d", "zfsync:placeholder") is None
+
+
+def test_a_placeholder_is_made_without_the_key_of_what_is_above_it_too(target: Machine) -> None:
+    with target.state.open() as state:
+        state["keyless"] = ["dst/tree/a"]
+    assert target.do("placeholder", "dst/tree/a/p").ok
+    assert target.state.property("dst/tree/a/p", "encryption") == "off"
+    assert target.do("placeholder", "dst/tree/b/p").ok
+    assert target.state.property("dst/tree/b/p", "encryption") is None
+
+
+def test_only_an_empty_placeholder_of_ours_makes_room(target: Machine) -> None:
+    target.do("placeholder", "dst/tree/p")
+    target.do("placeholder", "dst/tree/p/q")
+    assert not target.do("vacate", "dst/tree/p").ok  # it has a child
+    assert target.do("vacate", "dst/tree/p/q").ok
+    target.state.snapshot("dst/tree/p@mine")
+    assert target.do("vacate", "dst/tree/p").code == "exists"
+    target.state.destroy("dst/tree/p@mine")
+    with target.state.open() as state:
+        state["datasets"]["dst/tree/p"]["properties"]["canmount"] = "on"
+    assert target.do("vacate", "dst/tree/p").code == "exists"
+    assert target.do("vacate", "dst/tree/b").code == "exists"
+    with target.state.open() as state:
+        state["datasets"]["dst/tree/p"]["properties"]["canmount"] = "off"
+    assert target.do("vacate", "dst/tree/p").ok
+    assert "/p" not in target.state.guids("dst/tree")
 
 
 def test_marks_come_and_go(target: Machine) -> None:
@@ -158,7 +206,7 @@ def test_holds_are_announced_made_given_back_and_forgotten(source: Machine) -> N
     assert source.do("hold", "dst/tree/a@9", TAG).code == "missing"
     assert source.held() == {"dst/tree/a@1": [TAG]}
     assert source.do("release", "dst/tree/a@1", TAG).ok
-    assert source.do("release", "dst/tree/a@1", TAG).ok
+    assert source.do("release", "dst/tree/a@1", TAG).code == "missing"
     assert source.held() == {}
     assert source.do("forget", "dst/tree", TAG).ok
     assert source.state.property("dst/tree", mark) is None
@@ -601,6 +649,86 @@ async def test_a_dataset_that_is_gone_goes_but_not_when_something_failed(pair: P
     assert "/b" not in pair.receiver.guids("dst/tree")
     (change,) = changes(pair)
     assert change.loss.startswith("1 snapshots")
+
+
+async def test_what_was_renamed_at_the_source_amid_a_run_is_let_go_of_as_well(pair: Pair) -> None:
+    diverged(pair)
+
+    def observe(event: Event) -> None:
+        pair.events.append(event)
+        if isinstance(event, Planned):
+            with pair.sender.open() as state:
+                state["datasets"]["src/tree/z"] = state["datasets"].pop("src/tree/b")
+                state["holds"]["src/tree/z@1"] = state["holds"].pop("src/tree/b@1")
+                assert state["holds"]["src/tree/z@1"]
+
+    assert await pair.replicate(observe) == 3
+    with pair.sender.open() as state:
+        assert not any(state["holds"].values())
+        assert not any(name.startswith("zfsync:holds") for name in state["datasets"]["src/tree"]["properties"])
+
+
+async def test_what_is_below_a_beginning_waits_in_the_buffer(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    for child, size in (("", 10), ("/p", 900_000), ("/p/c", 10)):
+        pair.sender.create("src/tree" + child)
+        pair.sender.snapshot(f"src/tree{child}@1", size)
+    monkeypatch.setenv("FAKEZFS_FULL", "200000")
+    assert await pair.push(channels=1) == 3
+    with pair.receiver.open() as state:
+        assert "dst/tree/p/c" not in state["datasets"]
+        assert any(name.startswith("dst/tree.zfsyncbuffer/") for name in state["datasets"])
+        assert state["datasets"]["dst/tree/p"]["token"]
+    pair.sender.destroy("src/tree/p@1")
+    pair.sender.snapshot("src/tree/p@2", 10)
+    monkeypatch.delenv("FAKEZFS_FULL")
+    assert await pair.push() == 0
+    assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
+
+
+async def test_a_placeholder_that_cannot_be_made_keeps_only_what_is_below_it_from_its_place(pair: Pair) -> None:
+    for child in ("", "/a", "/p", "/p/c"):
+        pair.sender.create("src/tree" + child)
+        if child != "/p":
+            pair.sender.snapshot(f"src/tree{child}@1")
+    assert await pair.push(policy=Policy(selection=Selection(exclude=("a", "p")))) == 0
+    with pair.receiver.open() as state:
+        state["denied"] = ["canmount"]
+        state["datasets"]["dst/tree.zfsyncbuffer"] = state["datasets"]["dst"] | {
+            "properties": {"zfsync:placeholder": "dst/tree.zfsyncbuffer"}
+        }
+    assert await pair.push() == 3
+    assert "/a" in pair.receiver.guids("dst/tree")
+    assert any("dst/tree/p" in change.target and change.problem for change in changes(pair))
+    with pair.receiver.open() as state:
+        state["denied"] = []
+    assert await pair.push() == 0
+    assert "/p/c" in pair.receiver.guids("dst/tree")
+
+
+async def test_what_a_second_look_at_the_source_finds_under_another_name_stays(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diverged(pair)
+    for name in "12":
+        pair.sender.snapshot(f"src/tree/a@{name}x")
+    assert await pair.push() == 0
+    with pair.sender.open() as state:  # as a listing sees what is renamed, or moved by a promotion, meanwhile
+        away = state["datasets"].pop("src/tree/b")
+        away["snapshots"] += [entry for entry in state["datasets"]["src/tree/a"]["snapshots"] if entry[0] == "1x"]
+    pair.sender.destroy("src/tree/a@1x")
+    pair.sender.destroy("src/tree/a@1")
+    before = pair.receiver.guids("dst/tree")
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Planned):
+            with pair.sender.open() as state:
+                state["datasets"]["src/tree/c"] = away
+
+    policy = Policy(delete_datasets=True, delete_snapshots=True)
+    assert await pair.replicate(observe, policy=policy) == 0
+    after = pair.receiver.guids("dst/tree")
+    assert after["/b"] == before["/b"]
+    assert [name for name, _ in after["/a"]] == ["1x", "2x"]  # only what is gone indeed
 
 
 async def test_what_is_back_loses_its_mark_though_something_failed(pair: Pair) -> None:

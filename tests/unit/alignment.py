@@ -32,7 +32,9 @@ class Model:
     """A machine that knows nothing but the names and GUIDs of datasets, and refuses what ZFS would."""
 
     def __init__(self, target: Target) -> None:
-        self.guids = {one.name: one.guid for one in (*target.datasets.values(), *target.buffered.values())}
+        datasets = (*target.datasets.values(), *target.buffered.values())
+        self.guids = {one.name: one.guid for one in datasets}
+        self.partial = {one.name: not one.complete for one in datasets}
 
     def below(self, name: str) -> list[str]:
         return [other for other in self.guids if other == name or other.startswith(name + "/")]
@@ -54,7 +56,7 @@ class Model:
             assert "/" not in to or to.rpartition("/")[0] in self.guids, operation
             for other in self.below(name):
                 self.guids[to + other[len(name) :]] = self.guids.pop(other)
-        elif verb == "destroy":
+        elif verb in ("destroy", "vacate") or (verb == "drop" and self.partial.get(name)):
             assert self.below(name) == [name], operation
             del self.guids[name]
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.dsl import dataset
-from zfsync_ssh.bookmarks import PREFIX, bookmark_operations
+from zfsync_ssh.bookmarks import PREFIX, bookmark_operations, spared
 from zfsync_ssh.dataset import MAX_NAME_CHARS, Bookmark, Snapshot
 from zfsync_ssh.holds import digest_of
 from zfsync_ssh.messages import Operation
@@ -22,6 +22,14 @@ def test_the_newest_that_both_have_is_bookmarked_and_the_one_before_goes() -> No
 def test_one_that_is_there_is_not_made_again() -> None:
     one = dataset("@b,2", "src/a")._replace(bookmarks=(Bookmark(MARK + "b", 2, 5),))
     assert bookmark_operations([(one, one.snapshots[0])], TARGET) == ([], [])
+
+
+def test_the_two_oldest_of_a_target_tell_which_snapshots_it_needs() -> None:
+    other = Bookmark(f"{PREFIX}{digest_of('other:dst')}.z", 9, 1)
+    marks = tuple(Bookmark(MARK + name, guid, 10 * guid) for name, guid in (("d", 4), ("b", 2), ("c", 3)))
+    one = dataset("@b,2 @c,3 @d,4", "src/a")
+    assert spared(one._replace(bookmarks=(*marks, other, Bookmark("mine", 8, 2))), TARGET) == {2, 3}
+    assert spared(one._replace(bookmarks=(other,)), TARGET) == set()
 
 
 def test_those_of_another_target_stay() -> None:

@@ -344,12 +344,13 @@ async def test_it_waits_for_the_lock_when_told(fakes: Fakes, around: Surrounding
 async def test_a_lock_that_cannot_be_taken_is_told(fakes: Fakes, around: Surroundings, tmp_path: Path) -> None:
     path = tmp_path / "state" / "zfsync-web.lock"
     path.mkdir(parents=True)
-    report = await run_job(JOB, fakes, around)
+    report = await run_job(hooked(tmp_path), fakes, around)
     assert (report.exit_code, report.paragraph) == (
         2,
         f"Job web: Its lock {path} cannot be taken, so nothing was done: Is a directory.",
     )
     assert fakes.done == []
+    assert (tmp_path / "hooks").read_text() == f"on_failure {ONE} {TWO}  2\n"
     assert logged(tmp_path) == [f"Its lock {path} cannot be taken, so nothing was done: Is a directory."]
 
 
@@ -419,6 +420,41 @@ async def test_what_a_hook_only_began_to_do_before_a_snapshot_is_undone_as_well(
 ) -> None:
     await run_job(hooked(tmp_path, before_snapshot="exit 9"), fakes, around)
     assert f"after_snapshot {ONE} {TWO} 20210127-0636_M 8\n" in (tmp_path / "hooks").read_text()
+
+
+async def test_what_a_hook_did_before_a_push_is_undone_when_the_target_is_pruned_and_in_any_case(
+    fakes: Fakes, around: Surroundings, tmp_path: Path
+) -> None:
+    class Noting(Fakes):
+        def _do(self, what: str) -> None:
+            with (tmp_path / "hooks").open("a") as file:
+                file.write(f"{what}\n")
+            super()._do(what)
+
+    noting = Noting()
+    noting.wrong = {"prune pool/web": [AgentError("The agent has gone.")]}
+    await run_job(hooked(tmp_path, before_push=f'test "$ZFSYNC_TARGET" != {TWO}'), noting, around)
+    seen = (tmp_path / "hooks").read_text().splitlines()
+    assert seen[seen.index(f"before_push {ONE}  ") :] == [
+        f"before_push {ONE}  ",
+        f"push {ONE}",
+        "prune pool/web",
+        f"after_push {ONE}  6",
+        f"before_push {TWO}  ",
+        f"after_push {TWO}  8",
+        "prune source",
+        f"on_failure {ONE} {TWO}  6",
+    ]
+    assert [(target, code) for target, code, _ in noted(around)] == [(TWO, 8), (ONE, 6)]
+
+
+async def test_an_interrupt_amid_a_push_undoes_what_the_hook_before_did(
+    fakes: Fakes, around: Surroundings, tmp_path: Path
+) -> None:
+    fakes.wrong = {f"push {ONE}": [asyncio.CancelledError()]}  # type: ignore[list-item]
+    with pytest.raises(asyncio.CancelledError):
+        await run_job(hooked(tmp_path), fakes, around)
+    assert (tmp_path / "hooks").read_text().endswith(f"after_push {ONE}  130\n")
 
 
 async def test_an_interrupt_amid_a_hook_undoes_what_it_did(fakes: Fakes, around: Surroundings, tmp_path: Path) -> None:

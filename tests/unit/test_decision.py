@@ -115,6 +115,12 @@ def test_a_receive_that_was_cut_off_goes_on(target: str, cut_off: str) -> None:
     assert decided(SOURCE, there) == Decision(RESUME, base, cut_off)
 
 
+def test_what_was_cut_off_does_not_go_on_without_its_base_at_the_source() -> None:
+    there = dataset("@a,1", token=token(3, 1))
+    assert decided("@c,3", there).kind == REFUSED
+    assert decided("#a,1 @c,3", there).kind == RESUME
+
+
 def test_a_placeholder_may_be_filled_in_two_goes() -> None:
     there = dataset("", token=token(1), placeholder=True)
     assert decided(SOURCE, there) == Decision(RESUME, 0, there.token)

@@ -289,7 +289,10 @@ def test_missing_datasets_are_named() -> None:
     ("status", "stderr", "problem"),
     [
         (0, "", ""),
-        (0, "some warning", ""),
+        (0, "sudo: unable to resolve host: Name or service not known", ""),
+        (0, GONE, ""),
+        (0, "cannot iterate filesystems: I/O error", "cannot iterate filesystems: I/O error"),
+        (0, f"warning\n{GONE}\ncannot iterate filesystems: I/O error", "cannot iterate filesystems: I/O error"),
         (1, GONE, ""),
         (1, f"{GONE}\n\n{GONE}\n", ""),
         (1, f"{GONE}\ncannot open 'q': I/O error\n", "cannot open 'q': I/O error"),
@@ -303,8 +306,8 @@ def test_only_what_is_not_there_is_no_problem(status: int, stderr: str, problem:
 
 
 def test_numbers_are_read_where_there_are_any() -> None:
-    assert parse_numbers("p/a@1\t100\np/a b@x y\t0\np/a@2\t-\n") == {"p/a@1": 100, "p/a b@x y": 0}
-    assert parse_numbers("") == {}
+    assert parse_numbers(["p/a@1\t100", "p/a b@x y\t0", "p/a@2\t-"]) == {"p/a@1": 100, "p/a b@x y": 0}
+    assert parse_numbers([]) == {}
 
 
 def test_what_snapshots_have_written_and_refer_to_is_read_where_it_is_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -11,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zfsync_ssh.dataset import Snapshot
-from zfsync_ssh.retention import Class, Keep, Name, due, name_for, outlived, parse_keep, parse_name, to_prune
+from zfsync_ssh.retention import (
+    Class,
+    Keep,
+    Name,
+    due,
+    local_time,
+    name_for,
+    outlived,
+    parse_keep,
+    parse_name,
+    to_prune,
+)
 
 NOON = datetime(2021, 1, 27, 12, 0)
 MINUTE = timedelta(minutes=1)
@@ -213,6 +225,26 @@ def test_however_the_clock_jumps_no_period_gets_two_of_a_higher_class_while_one_
         assert len(periods) == len(set(periods))
 
 
+def test_a_job_of_midnight_has_a_snapshot_of_each_day_though_the_clock_is_put_forward(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/London")
+    time.tzset()
+    try:
+        keep = parse_keep("hourly=9,daily=9,monthly=9")
+        before = made("20210326-0000_D", "20210327-0000_D", "20210328-0000_D")
+        night = datetime(2021, 3, 28, 23, 0)  # of UTC: midnight of the 29th there
+        assert due(night, keep, before, local_time) is Class.DAILY
+        assert due(night, keep, before) is Class.HOURLY
+        first = datetime(2021, 3, 31, 23, 0)
+        march = made("20210301-0000_N", "20210330-2300_D", "20210331-2200_H")
+        assert due(first, keep, march, local_time) is Class.MONTHLY
+        assert due(datetime(2021, 3, 31, 22, 30), keep, march, local_time) is None  # hours are no matter of that
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_job_that_runs_each_minute_for_two_days_keeps_what_it_was_told() -> None:
     keep = parse_keep("minutely=4,hourly=3,daily=2")
     _, left = run([at("2021-01-26 00:00") + MINUTE * number for number in range(2 * 1440 + 121)], keep)
@@ -229,9 +261,7 @@ def test_a_job_that_runs_each_minute_for_two_days_keeps_what_it_was_told() -> No
 def test_the_newest_of_each_class_always_stay(history: tuple[Snapshot, ...], keep: Keep, now: datetime) -> None:
     gone = to_prune(now, keep, history)
     for kind, count in keep.counts.items():
-        of_class = [
-            snapshot for snapshot in history if (name := parse_name(snapshot.name)) and name.letter == kind.value
-        ]
+        of_class = [one for one in history if (name := parse_name(one.name)) and keep.counted_as(name.kind) is kind]
         assert not set(of_class[max(0, len(of_class) - count) :]) & set(gone)
 
 
@@ -293,6 +323,18 @@ def test_a_class_that_is_not_named_keeps_none_but_the_originals_seconds_are_left
     there = made("20210127-1157_M", "20210127-1158_S", "20210127-1159_H", "20210127-1200_H")
     assert names(to_prune(NOON, parse_keep("hourly=1"), there)) == ["20210127-1157_M", "20210127-1159_H"]
     assert names(to_prune(NOON, parse_keep("hourly=2,secondly=0"), there)) == ["20210127-1157_M", "20210127-1158_S"]
+
+
+def test_a_snapshot_counts_as_the_highest_class_that_has_a_count_up_to_its_own() -> None:
+    week = made("20210124-0000_D", "20210125-0000_W", "20210126-0000_D", "20210127-0000_D")
+    assert to_prune(NOON, parse_keep("daily=4"), week) == ()
+    assert names(to_prune(NOON, parse_keep("daily=3,weekly=0"), week)) == ["20210124-0000_D"]
+    assert names(to_prune(NOON, parse_keep("daily=2,weekly=1"), week)) == ["20210124-0000_D"]
+    assert outlived(NOON, parse_keep("daily=4"), week) == ()
+    assert names(outlived(NOON, parse_keep("daily=3"), week)) == ["20210124-0000_D"]
+    year = made("20200101-0000_Y", "20210101-0000_Y", "20210127-0000_D")
+    assert names(to_prune(NOON, parse_keep("daily=9,monthly=1"), year)) == ["20200101-0000_Y"]
+    assert names(to_prune(NOON, parse_keep("yearly=1"), year)) == ["20200101-0000_Y", "20210127-0000_D"]
 
 
 def test_the_order_is_that_of_the_pool_not_of_the_names() -> None:

@@ -233,6 +233,21 @@ def test_replace_hollows_what_has_children() -> None:
     assert "/a/k" in target.datasets
 
 
+@pytest.mark.parametrize("encrypted", ["here", "there"])
+def test_replace_parks_what_is_below_where_no_full_stream_could_take_the_place(encrypted: str) -> None:
+    here = dataset(HERE)._replace(encrypted=encrypted == "here")
+    source, target = source_of({"/a": HERE}), target_of({"/a": DIVERGED, "/a/k": "@k,5"})
+    source.datasets["/a"] = here
+    target.datasets["/a"] = target.datasets["/a"]._replace(encrypted=encrypted == "there")
+    model = Model(target)
+    policy = Policy(on_divergence=Divergence.REPLACE)
+    (change,) = settle_divergence(source, target, host=Host("there"), policy=policy, now=NOW)
+    model.carry_out([change])
+    assert [operation.verb for operation in change.operations] == ["buffer", "park", "destroy"]
+    assert {name: guid for name, guid in model.guids.items() if guid} == aligned(target)
+    assert "/a" not in target.datasets
+
+
 @pytest.mark.parametrize(
     ("choice", "longest"), [(Divergence.ROLLBACK, 245), (Divergence.REPLACE, 249)], ids=["rollback", "replace"]
 )
