@@ -14,6 +14,13 @@ def has_diverged(dataset: Dataset, there: Dataset) -> bool:
     return decision.kind == REFUSED or (decision.kind == INCREMENTAL and there.written > 0)
 
 
+def written_since(there: Dataset) -> str:
+    """What to say of a copy that was written to, so that ZFS may refuse what follows: a clause, or nothing."""
+    if not there.written:
+        return ""
+    return f"{there.written:,} bytes were written there since, and where files were changed, ZFS refuses it"
+
+
 def newest_base(dataset: Dataset, there: Dataset) -> Snapshot | None:
     """The newest snapshot of ``there`` that a stream of ``dataset`` can follow: it, or a bookmark of it, is known."""
     newest = dataset.newest

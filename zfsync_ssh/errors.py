@@ -47,17 +47,9 @@ class UsageError(ZfsyncError):
 
 
 class DatasetError(ZfsyncError):
-    """One dataset could not be brought up to date.
-
-    ``code`` is the machine's word for the cause, one of those that `zfsync_ssh.complaint.classify` returns or
-    that an agent puts in a RESULT.
-    """
+    """One dataset could not be brought up to date, or a snapshot not be destroyed."""
 
     exit_code = 3
-
-    def __init__(self, message: str, code: str = "failed") -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class LockedError(ZfsyncError):

@@ -1,4 +1,4 @@
-"""The jobs beside replication: emptying a buffer by hand, comparing two trees, pruning one. Told by the same events."""
+"""The jobs beside replication: a buffer emptied by hand, two trees compared, one pruned, its holds. Told by events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .events import Changed, Finished, Notice, Observer, Outcome, Status
 from .holds import parse_tag
 from .messages import CleanBuffer, Operation, Result
 from .retention import Keep, outlived
-from .source import Source, no_such_source
+from .source import Source, no_such_dataset
 from .telling import told
 from .thinning import destruction, doomed, held, thinned
 
@@ -70,6 +70,8 @@ async def show_holds(source: Endpoint, release: bool, observe: Observer) -> int:
     code = EXIT_OK
     try:
         client, _ = await source.open()
+        if "" not in await source.inventory(client, False):
+            raise no_such_dataset(source.root, source.host)
         names = [name[len(source.root) :] for name in held(await client.query("hold-counts", [""]))]
         rows = [line.split("\t") for line in (await client.query("holds", sorted(names)) if names else ())]
         tags = collections.Counter(row[1] for row in rows if len(row) > 1)
@@ -110,7 +112,7 @@ async def prune(
             await client.lock(target.root, owner)
         there = await target.inventory(client, recursive)
         if "" not in there:
-            raise no_such_source(target.root, target.host)
+            raise no_such_dataset(target.root, target.host)
         stay = held(await client.query("hold-counts", [""]))
         copies = [(dataset, dataset.newest) for dataset in there.datasets.values() if not dataset.aside]
         names = [name for dataset, newest in copies if newest for name in doomed(dataset, rule, stay, {newest.guid})]

@@ -14,6 +14,7 @@ from .compression import NONE, agreed_filter
 from .concurrency import after, both, task_group
 from .dataset import Inventory, child_of, parent_of
 from .dispatch import Dispatch
+from .divergence import written_since
 from .endpoint import Endpoint
 from .errors import AgentError, ConnectError, SilenceError, UsageError, ZfsError
 from .events import Changed, Connected, Event, Observer, Outcome, Planned, Status
@@ -149,7 +150,7 @@ class Replication:
         plan = self._plan = in_place_without_room(made.plan, self._target.buffer)
         self._check_record(made)
         self._observe(Planned(len(plan.items), len(plan.work), plan.estimate))
-        self._settle_the_rest(plan)
+        self._settle_the_rest(plan, made.target)
         if not plan.items:
             raise UsageError(
                 f"Nothing of {self._source.root} is selected: check --include, --exclude and zfsync:exclude."
@@ -233,14 +234,16 @@ class Replication:
 
     # -- before the streams --
 
-    def _settle_the_rest(self, plan: Plan) -> None:
+    def _settle_the_rest(self, plan: Plan, target: Inventory) -> None:
         """The outcomes of all datasets that have nothing to send; of all, in a dry run."""
         for item in plan.items:
             if item.problem:
                 self._ledger.finish(item, Status.FAILED, code=item.code, message=item.problem)
             elif item.steps:
                 if self._options.dry_run:
-                    self._ledger.finish(item, Status.PLANNED)
+                    there = target.find(item.child)
+                    message = written_since(there) if there is not None and there.snapshots else ""
+                    self._ledger.finish(item, Status.PLANNED, message=message)
             elif item.decision is None:
                 name = item.source.name
                 self._ledger.finish(

@@ -97,7 +97,7 @@ def orphans(
     for child in sorted(target.datasets, key=lambda child: child.split("/"), reverse=True):
         dataset = target.datasets[child]
         if child not in gone:
-            if dataset.gone and child in source and not _marked_above(child, target, gone):
+            if dataset.gone and child in source and not _marked_above(child, target):
                 words = "is back at the source: its mark goes"
                 found.append(Orphan(child, dataset.name, words, (Operation("unmark", dataset.name),), back=True))
             continue
@@ -137,8 +137,8 @@ def _left_out(child: str, source: Inventory) -> bool:
     return above is not None and source.datasets[above].excluded
 
 
-def _marked_above(child: str, target: Inventory, gone: Collection[str]) -> bool:
-    """Whether the mark is inherited from a dataset that stays marked."""
+def _marked_above(child: str, target: Inventory) -> bool:
+    """Whether the mark is inherited: from a dataset that is marked itself."""
     parent = child.rpartition("/")[0]
     return parent in target.datasets and bool(target.datasets[parent].gone) and bool(parent)
 

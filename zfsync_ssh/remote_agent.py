@@ -1,4 +1,4 @@
-"""The agent: a blocking loop that serves the protocol on two file descriptors, beside the target's ZFS.
+"""The agent: a blocking loop that serves the protocol on two file descriptors, beside the ZFS of a target, or a source.
 
 It is pushed over the SSH channel by `zfsync_ssh.bootstrap` and installs nothing. It runs one thing at a time; several
 datasets are received in parallel by several agents. It ends with its input: when the connection goes, `zfs receive`

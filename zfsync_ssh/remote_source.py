@@ -15,7 +15,7 @@ from .errors import AgentError
 from .messages import Data, Operation, Result, Send
 from .messages import Lock as LockQuestion
 from .remembered import Remembered
-from .source import no_such_source
+from .source import no_such_dataset
 from .throttle import Throttle
 
 
@@ -130,7 +130,7 @@ class AgentSource:
             self._control, recursive, holds=holds, creation=creation, remembered=remembered
         )
         if "" not in inventory:
-            raise no_such_source(self.root, self.host)
+            raise no_such_dataset(self.root, self.host)
         return inventory
 
     async def query(self, kind: str, names: Sequence[str]) -> list[str]:

@@ -88,8 +88,8 @@ class Source(Protocol):
         ...
 
 
-def no_such_source(root: str, host: Host) -> ZfsError:
-    """The error for a source that does not exist."""
+def no_such_dataset(root: str, host: Host) -> ZfsError:
+    """The error for the root of a tree that is not there."""
     return ZfsError(f"There is no dataset {root} on {host}: 'zfs list' shows those there are.", "missing")
 
 
@@ -149,7 +149,7 @@ class LocalSource:
             if unknown(stderr):
                 raise ZfsError(f"ZFS on this machine knows no {zfs.CHANGED_PROPERTY}.", UNKNOWN)
             if root in missing(stderr):
-                raise no_such_source(root, self.host)
+                raise no_such_dataset(root, self.host)
             problem = listing_problem(status, stderr)
             if problem:
                 raise ZfsError(

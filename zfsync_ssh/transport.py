@@ -1,7 +1,7 @@
 """The SSH connection and its channels, on asyncssh: options, errors made plain, flow control.
 
-Nothing else but `ssh_keys` knows asyncssh, and it is imported when a connection is made: the import takes longer than
-the rest of zfsync's start. The figures behind the tuning were measured against OpenSSH's sshd (docs/architecture.md).
+Nothing else but `ssh_keys` and `fastpath` knows asyncssh, and it is imported when a connection is made: the import
+takes longer than the rest of zfsync's start. The figures behind the tuning are in docs/performance-transport.md.
 """
 
 from __future__ import annotations

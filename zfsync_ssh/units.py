@@ -1,4 +1,4 @@
-"""How users write spans of time (``48h``), and how they are told to them. Pure."""
+"""How users write spans of time (``48h``) and numbers of bytes, and how they are told to them. Pure."""
 
 from __future__ import annotations
 

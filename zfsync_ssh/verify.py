@@ -38,7 +38,7 @@ from .events import (
     Status,
 )
 from .messages import Digest, Result
-from .source import no_such_source
+from .source import no_such_dataset
 from .telling import told
 from .verification import Verification
 
@@ -137,7 +137,7 @@ class Verify:
         self._observe(Connected(hello.host, hello.python, end.cipher))
         inventory = await end.inventory(client, self._options.recursive)
         if "" not in inventory:
-            raise no_such_source(end.root, end.host)
+            raise no_such_dataset(end.root, end.host)
         return client, inventory
 
     # -- which snapshots --

@@ -14,7 +14,7 @@ from tests.protocol.conftest import Pair, zfs_command
 from zfsync_ssh import bootstrap
 from zfsync_ssh.channel import LocalOpener
 from zfsync_ssh.dataset import Inventory
-from zfsync_ssh.errors import AgentError, UsageError
+from zfsync_ssh.errors import AgentError, UsageError, ZfsError
 from zfsync_ssh.events import Changed, Event, Notice, Opened, Planned, Status
 from zfsync_ssh.holds import digest_of, property_of, tag_of
 from zfsync_ssh.jobs import show_holds
@@ -649,6 +649,23 @@ async def test_a_dataset_that_is_gone_goes_but_not_when_something_failed(pair: P
     assert "/b" not in pair.receiver.guids("dst/tree")
     (change,) = changes(pair)
     assert change.loss.startswith("1 snapshots")
+
+
+async def test_holds_of_what_is_not_there_are_no_good_news(pair: Pair) -> None:
+    with pytest.raises(ZfsError, match="There is no dataset dst/none on there"):
+        await show_holds(pair.target("dst/none"), False, pair.events.append)
+
+
+async def test_a_dry_run_tells_of_a_copy_that_was_written_to(pair: Pair) -> None:
+    diverged(pair)
+    assert await pair.push() == 0
+    for child in ("/a", "/b"):
+        pair.sender.snapshot(f"src/tree{child}@2")
+    with pair.receiver.open() as state:
+        state["datasets"]["dst/tree/a"]["written"] = 14336
+    assert await pair.push(dry_run=True) == 0
+    assert pair.outcomes["src/tree/a"].message.startswith("14,336 bytes were written there since")
+    assert pair.outcomes["src/tree/b"].message == ""
 
 
 async def test_what_was_renamed_at_the_source_amid_a_run_is_let_go_of_as_well(pair: Pair) -> None:

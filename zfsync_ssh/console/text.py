@@ -39,7 +39,8 @@ def line(outcome: Outcome) -> str:
     if outcome.status is Status.SENT:
         return f"{head}sent {outcome.what}, {size(outcome.bytes)} in {duration(outcome.seconds)}"
     if outcome.status is Status.PLANNED:
-        return f"{head}would send {outcome.what}, about {size(outcome.estimate)} ({outcome.why})"
+        but = f"; but {outcome.message}" if outcome.message else ""
+        return f"{head}would send {outcome.what}, about {size(outcome.estimate)} ({outcome.why}{but})"
     if outcome.status is Status.FAILED:
         return f"{head}FAILED: {outcome.message}"
     if outcome.status is Status.DIFFERENT:
