@@ -282,7 +282,8 @@ def properties_of(datasets: dict[str, Any], name: str) -> dict[str, tuple[str, s
 
 def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dict[str, Any]) -> None:
     values = {
-        "name": name, "type": kind, "guid": entry[1], "createtxg": entry[2], "written": entry[3], "used": 0,
+        "name": name, "type": kind, "guid": entry[1], "createtxg": entry[2], "used": 0,
+        "written": dataset.get("written", entry[3]),
         "receive_resume_token": dataset.get("token") or "-", "encryption": "off",
         "userrefs": dataset.get("userrefs", 0), "creation": dataset.get("creation", "-"),
         "referenced": dataset.get("referenced", "-"),
@@ -396,6 +397,7 @@ def do_receive(path: str, arguments: list[str]) -> None:
                 stand_still(state_file)
             data = stdin.read(min(missing, 64 << 10))
             if os.environ.get("FAKEZFS_FULL") and head["length"] - missing > int(os.environ["FAKEZFS_FULL"]):
+                keep_partial(state_file, target, head, head["offset"] + head["length"] - missing, pairs)
                 fail(f"cannot receive {kind_of(head)} stream: out of space")
             if not data:
                 keep_partial(state_file, target, head, head["offset"] + head["length"] - missing, pairs)

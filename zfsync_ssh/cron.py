@@ -213,26 +213,31 @@ class _JobRun:
 
     async def _target(self, target: Location, keep: Keep | None, unsnapped: Failure | None) -> None:
         """Push to one target, and prune it to what it is to ``keep``, if it could be reached."""
-        started, where = self._around.now(), place(target)
-        ended: datetime | None = None
+        failure: Failure | None = _INTERRUPTED
+        try:
+            reached, failure = await self._pushed(target, unsnapped)
+            if reached and keep:
+                unpruned = await self._prune(target, keep)
+                self._amend(unpruned, target)
+                failure = failure or unpruned
+        finally:
+            # In any case, as after a snapshot: what came before may have woken a host, or imported a pool.
+            code = failure.exit_code if failure else EXIT_OK
+            self._amend(await self._hook("after_push", target=place(target), exit_code=code), target)
+
+    async def _pushed(self, target: Location, unsnapped: Failure | None) -> tuple[bool, Failure | None]:
+        """Push to one target, and note that; whether it was reached, and what went wrong."""
+        started = self._around.now()
         pushed: Pushed | None = None
         failure: Failure | None = _INTERRUPTED
         try:
-            unprepared = await self._hook("before_push", target=where)
-            unsent = unpruned = None
-            if unprepared is None:
-                pushed, unsent = await self._push(target)
-                ended = self._around.now()
-                unpruned = await self._prune(target, keep) if pushed and keep else None
-            failure = unprepared or unsent or unpruned
+            failure = await self._hook("before_push", target=place(target))
+            if failure is None:
+                failure = _INTERRUPTED
+                pushed, failure = await self._push(target)
         finally:
-            try:  # in any case, as that after a snapshot: the one before may have woken a host, or imported a pool
-                code = failure.exit_code if failure else EXIT_OK
-                undone = await self._hook("after_push", target=where, exit_code=code)
-                failure = failure or undone
-            finally:
-                span = started, ended or self._around.now()
-                self._remember(target, span, pushed, failure or unsnapped or self._undone, unsnapped)
+            self._remember(target, started, pushed, failure or unsnapped or self._undone, unsnapped)
+        return pushed is not None, failure
 
     async def _push(self, target: Location) -> tuple[Pushed | None, Failure | None]:
         """Push, again and again where that may help; why it failed, as a whole or for some datasets."""
@@ -306,12 +311,12 @@ class _JobRun:
     def _remember(
         self,
         target: Location,
-        span: tuple[datetime, datetime],
+        started: datetime,
         pushed: Pushed | None,
         failure: Failure | None,
         unsnapped: Failure | None,
     ) -> None:
-        job, where, (started, ended) = self._job.name, place(target), (moment.timestamp() for moment in span)
+        job, where, ended = self._job.name, place(target), self._around.now().timestamp()
         rows = [
             DatasetRun(
                 job,
@@ -328,7 +333,7 @@ class _JobRun:
             for row in (pushed.datasets if pushed else ())
         ]
         code, message = (failure.exit_code, failure.message) if failure else (EXIT_OK, "")
-        run = Run(job, where, started, ended, code, sum(row.bytes for row in rows), message)
+        run = Run(job, where, started.timestamp(), ended, code, sum(row.bytes for row in rows), message)
         self._noted[target] = run
         try:
             self._around.history.add(run, rows)

@@ -150,6 +150,9 @@ async def test_a_target_that_is_not_heard_of_any_more_counts_as_cut_off(
 ) -> None:
     monkeypatch.setattr(agent, "SILENCE_SECONDS", 1)
     tree(pair)
+    pair.sender.create("src/tree/p")  # which the agent that is stopped is to make
+    pair.sender.create("src/tree/p/c")
+    pair.sender.snapshot("src/tree/p/c@1")
     source, target = pair.remote_source("src/tree"), pair.target()
     stopped: list[int] = []
 

@@ -232,7 +232,7 @@ def test_a_job_of_midnight_has_a_snapshot_of_each_day_though_the_clock_is_put_fo
     time.tzset()
     try:
         keep = parse_keep("hourly=9,daily=9,monthly=9")
-        before = made("20210326-0000_D", "20210327-0000_D", "20210328-0000_D")
+        before = made("20210301-0000_N", "20210326-0000_D", "20210327-0000_D", "20210328-0000_D")
         night = datetime(2021, 3, 28, 23, 0)  # of UTC: midnight of the 29th there
         assert due(night, keep, before, local_time) is Class.DAILY
         assert due(night, keep, before) is Class.HOURLY
