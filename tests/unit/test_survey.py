@@ -15,7 +15,7 @@ from zfsync_ssh.errors import ConnectError
 from zfsync_ssh.history import History
 from zfsync_ssh.status import status_of
 
-CONFIG = '[job.web]\nsource = "src"\ntarget = "backup:dst"\nsnapshots = "*_hourly"\n'
+CONFIG = '[job.web]\nsource = "src"\ntarget = "backup:dst"\nsnapshots = ["*_hourly"]\n'
 MADE = 1_600_000_000
 
 
