@@ -1,19 +1,22 @@
 """The far end of `zfsync key setup --install`: finds zfsync there, and puts a client's key into authorized_keys.
 
 It is sent there as the agent is, and runs as the user whose own access brought it. Each question is a line of JSON on
-stdin, with an answer on stdout: ``find`` and ``install``. What is written is written whole or not at all.
+stdin, with an answer on stdout: ``find`` and ``install``. What is written is written whole or not at all, and by one
+at a time.
 
 Also shipped to the far end: standard library only, Python >= 3.8.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import stat
 import subprocess
 import sys
-from typing import Dict, List, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 MAX_LINE_BYTES = 64 << 10
 VERSION_SECONDS = 30
@@ -49,8 +52,26 @@ def install(line: str, key: str, home: str) -> Answer:
     """Put ``line`` into the user's authorized_keys. What it replaced is in the answer."""
     directory = os.path.join(home, ".ssh")
     if not os.path.isdir(directory):
-        os.mkdir(directory, 0o700)
-        os.chmod(directory, 0o700)
+        with contextlib.suppress(FileExistsError):  # another was quicker; what else it may be, open tells
+            os.mkdir(directory, 0o700)
+            os.chmod(directory, 0o700)
+    with _alone(directory):
+        return _put(directory, line, key)
+
+
+@contextlib.contextmanager
+def _alone(directory: str) -> Iterator[None]:
+    """Wait for others who are at it, and have them wait: what two read before either writes is lost by one of them."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # NFS locks no directory
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _put(directory: str, line: str, key: str) -> Answer:
     path = os.path.realpath(os.path.join(directory, "authorized_keys"))  # where a link leads, there it stays
     mode, text = 0o600, ""
     if os.path.exists(path):

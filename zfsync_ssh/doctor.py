@@ -5,6 +5,7 @@ What is found is judged by `zfsync_ssh.checks`.
 
 from __future__ import annotations
 
+import os
 import shlex
 import stat
 import time
@@ -205,18 +206,42 @@ def _told(found: tuple[str, ...]) -> str:
 def schedule_check(job: Job, *, root: bool, home: Path) -> Check | None:
     """Whether something starts a job that has a schedule."""
     from .crontab import Crontab
+    from .state import bases
     from .systemd import unit_directory, unit_names
 
     if job.timing.schedule is None:
         return None
-    if (unit_directory(root=root, home=home) / unit_names(job.name)[1]).exists():
-        return ok("schedule", f"{job.timing.schedule}, by a timer of systemd")
+    timer = unit_names(job.name)[1]
+    if (unit_directory(root=root, home=home) / timer).exists():
+        return _timer_check(job, timer, user=not root)
     try:
         found = [entry for entry in Crontab().entries() if entry.job == job.name]
     except UsageError:  # there is no cron
         found = []
     if found:
+        lacking = [name for name in bases() if f"{name}=" not in found[0].command]
+        if lacking:
+            what = f"{found[0].when}, by cron, but without your {' and '.join(lacking)}: its files are elsewhere then"
+            return warning("schedule", what, f"zfsync cron install {job.name}")
         return ok("schedule", f"{found[0].when}, by cron")
     return warning(
         "schedule", f"{job.timing.schedule}, but nothing starts it", f"zfsync cron install {job.name}, or --systemd"
     )
+
+
+def _timer_check(job: Job, timer: str, *, user: bool) -> Check:
+    """Whether systemd will start a timer that is there, and when nobody is logged in, too."""
+    from .systemctl import lingers, not_enabled
+
+    what = f"{job.timing.schedule}, by a timer of systemd"
+    try:
+        why = not_enabled(timer, user=user)
+        if why:
+            return warning(
+                "schedule", f"{what}, which is not enabled: {why}", f"zfsync cron install {job.name} --systemd"
+            )
+        if user and not lingers(os.getuid()):
+            return warning("schedule", f"{what}, but only while you are logged in", "loginctl enable-linger")
+    except UsageError as error:
+        return warning("schedule", f"{what}: {error}", "Install it by cron, where systemd does not run.")
+    return ok("schedule", what)

@@ -1,7 +1,7 @@
 """Runs a hook: a command of the user's at a certain point of a job, with a time limit.
 
-A hook has a session of its own, so that it can be ended with all that it started. What it leaves running when it ends
-in time stays.
+A hook has a session of its own, so that it can be ended with all that it started, but for what has begun another
+session, as daemons do. What it leaves running when it ends in time stays.
 """
 
 from __future__ import annotations

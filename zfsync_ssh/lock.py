@@ -3,6 +3,10 @@
 The lock is taken by the agent at the far end, where all senders meet. `flock` is released by the kernel however its
 holder ends, so there are no stale locks; the file says who holds it and is removed when the lock is given back.
 
+Accounts differ in the directory that they may write to, so a lock is also looked for where another account would have
+it: before it is taken, and once more after that. Two that take it at the same moment, in two directories, both give it
+back. What is not seen is a lock in a directory that is another one for its holder, such as systemd's PrivateTmp.
+
 Also shipped to the far end: standard library only, Python >= 3.8.
 """
 
@@ -31,19 +35,35 @@ class Lock:
     """The lock of one target. Use `acquire`; closing the process is enough to give it back, `release` is tidier."""
 
     def __init__(self, target: str, directories: Tuple[str, ...] = ()) -> None:
-        self.path = os.path.join(_directory(directories), _file_name(target))
+        directory, name = _directory(directories), _file_name(target)
+        self.path = os.path.join(directory, name)
+        others = {os.path.realpath(one) for one in _candidates(directories)} - {os.path.realpath(directory)}
+        self._elsewhere = [os.path.join(one, name) for one in others]
         self._fd: Optional[int] = None
 
     def acquire(self, owner: str) -> Optional[str]:
         """Take the lock; None when it is ours now, else what its holder said of itself (perhaps nothing)."""
+        holder = self._held_elsewhere()
+        if holder is None:
+            holder = self._take(owner)
+            if holder is None:
+                holder = self._held_elsewhere()
+                if holder is not None:
+                    self.release()
+        return holder
+
+    def _held_elsewhere(self) -> Optional[str]:
+        return next((holder for holder in map(_holder, self._elsewhere) if holder is not None), None)
+
+    def _take(self, owner: str) -> Optional[str]:
         while True:
             fd, writable = _open(self.path)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = os.pread(fd, _MAX_OWNER_BYTES, 0).decode("utf-8", "replace")
+                holder = _owner(fd)
                 os.close(fd)
-                return holder.strip()
+                return holder
             if _same_file(fd, self.path):
                 break
             os.close(fd)  # its holder removed the file between our opening and locking it
@@ -96,8 +116,12 @@ def sweep(prefix: str, directories: Tuple[str, ...] = ()) -> None:
             lock.release()
 
 
+def _candidates(directories: Tuple[str, ...]) -> Tuple[str, ...]:
+    return directories or tuple(filter(None, (os.environ.get(VARIABLE),))) or _DIRECTORIES
+
+
 def _directory(directories: Tuple[str, ...]) -> str:
-    directories = directories or tuple(filter(None, (os.environ.get(VARIABLE),))) or _DIRECTORIES
+    directories = _candidates(directories)
     return next((path for path in directories if os.access(path, os.W_OK | os.X_OK)), directories[-1])
 
 
@@ -119,11 +143,35 @@ def _open(path: str) -> Tuple[int, bool]:
                 if os.access(os.path.dirname(path), os.W_OK):
                     continue
                 raise
-        status = os.fstat(fd)
-        if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:  # 0: its holder has just removed it
-            return fd, status.st_uid == os.geteuid()
+        if _is_ours(fd):
+            return fd, os.fstat(fd).st_uid == os.geteuid()
         os.close(fd)
         raise OSError(errno.EINVAL, "it is no file of zfsync's", path)
+
+
+def _holder(path: str) -> Optional[str]:
+    """What the holder of this lock said of itself; None when nobody holds it, as far as this account may see."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        if _is_ours(fd):
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: those who look keep each other from nothing
+        return None
+    except BlockingIOError:
+        return _owner(fd)
+    finally:
+        os.close(fd)
+
+
+def _owner(fd: int) -> str:
+    return os.pread(fd, _MAX_OWNER_BYTES, 0).decode("utf-8", "replace").strip()
+
+
+def _is_ours(fd: int) -> bool:
+    status = os.fstat(fd)
+    return stat.S_ISREG(status.st_mode) and status.st_nlink <= 1  # 0: its holder has just removed it
 
 
 def _same_file(fd: int, path: str) -> bool:

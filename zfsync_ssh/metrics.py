@@ -71,7 +71,7 @@ def _metrics(targets: Sequence[TargetStatus]) -> Iterable[Metric]:
     datasets = [((*key, row.dataset), row) for key, target in runs for row in target.datasets]
     good = [(key, row.good_until.timestamp()) for key, row in datasets if row.good_until]
     yield gauge("dataset_good_until_timestamp_seconds", "The target has all that the source had then.", good, "dataset")
-    yield gauge("dataset_behind_snapshots", "Snapshots that the target lacks.",
+    yield gauge("dataset_behind_snapshots", "Snapshots that the target is to get and lacks.",
                 ((key, row.behind) for key, row in datasets if row.behind is not None), "dataset")  # fmt: skip
     yield gauge("dataset_failed", "Whether the last run failed for it.",
                 ((key, bool(row.failure)) for key, row in datasets), "dataset")  # fmt: skip

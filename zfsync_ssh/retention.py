@@ -188,7 +188,12 @@ def parse_keep(text: str, at_least: int = 0) -> Keep:
     if at_least < 0:
         raise ValueError(f"a floor of {at_least} is none")
     ordered = {kind: counts[kind] for kind in Class if kind in counts}
-    return Keep(MappingProxyType(ordered), within, at_least)
+    keep = Keep(MappingProxyType(ordered), within, at_least)
+    if within and not (keep.classes or at_least):  # a clock that is ahead would leave nothing
+        raise ValueError(
+            "within alone keeps nothing once the clock is wrong: add a count, as in daily=30, or set keep-at-least"
+        )
+    return keep
 
 
 def due(

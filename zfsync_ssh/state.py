@@ -7,6 +7,7 @@ from pathlib import Path
 
 VARIABLE = "ZFSYNC_STATE_DIR"
 """The environment variable that names another directory: tests have one of their own."""
+_BASES = ("XDG_STATE_HOME", "XDG_CONFIG_HOME")
 
 
 def state_directory() -> Path:
@@ -17,6 +18,11 @@ def state_directory() -> Path:
         return Path("/var/lib/zfsync")
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".local/state") / "zfsync"
+
+
+def bases() -> dict[str, str]:
+    """The variables that say where this account's files are, if they are set: neither cron nor systemd has them."""
+    return {name: os.environ[name] for name in _BASES if os.environ.get(name, "").startswith("/")}
 
 
 def make_private(directory: Path) -> None:

@@ -1,8 +1,8 @@
 """How well a job does: for each dataset and target, up to when the target has everything, and a verdict. Pure.
 
-A dataset of which the target has the source's newest snapshot is as good as at the end of the last run that was well,
-for that run saw to it; else it is as good as the newest snapshot there. So a job that takes no snapshots of what nobody
-writes to is not late, and one that has stopped running is, soon.
+A dataset of which the target has the newest snapshot that it is to get is as good as at the end of the last run that
+was well, for that run saw to it; else it is as good as the newest snapshot there. So a job that takes no snapshots of
+what nobody writes to is not late, and one that has stopped running is, soon.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .dataset import Dataset, Inventory, Snapshot
 from .decision import newest_common
 from .history import DatasetRun, Run
 from .retention import parse_name
+from .selection import EVERYTHING, Selection
 from .units import span_words
 
 
@@ -48,6 +49,8 @@ class Seen:
     """The names of snapshots are in local time."""
     good: Sequence[DatasetRun] = ()
     """As ``datasets``, the last that was well."""
+    selection: Selection = EVERYTHING
+    """Which snapshots the job sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class DatasetStatus:
     target_newest: str = ""
     """The newest that both have."""
     behind: int | None = None
-    """Snapshots that the target lacks; None when that is not known."""
+    """Snapshots that the target is to get and lacks; None when that is not known."""
     good_until: datetime | None = None
     """The target has all that the source had then; None when it has nothing, or that is not known."""
     bytes: int = 0
@@ -117,8 +120,9 @@ def _datasets(seen: Seen, target: str, success: datetime | None) -> Iterator[Dat
         known = there.find(child)
         last, well = past.get(source.name), good.get(source.name)
         common = newest_common(source.snapshots, known.snapshots) if known else None
-        behind = len(source.snapshots) - 1 - source.snapshots.index(common) if common else len(source.snapshots)
-        moments = [_time_of(common.name, seen.local_time) if common else None]
+        after = source.snapshots.index(common) + 1 if common else 0
+        behind = sum(seen.selection.wanted(source.snapshots)[after:])
+        moments = [_time_of(common.name, seen.local_time, common.creation) if common else None]
         if last is None:
             moments.append(success if not behind else None)
         elif well and (not behind or well.target_newest in _up_to(common, source)):
@@ -174,10 +178,11 @@ def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _time_of(snapshot: str, local: bool) -> datetime | None:
+def _time_of(snapshot: str, local: bool, creation: int = 0) -> datetime | None:
+    """When a snapshot was made: as its name tells, or else ZFS, if it was asked."""
     name = parse_name(snapshot)
     if name is None:
-        return None
+        return _moment(creation) if creation else None
     return name.time.astimezone(UTC) if local else name.time.replace(tzinfo=UTC)
 
 
@@ -220,9 +225,12 @@ def _judge(
         age = now - target.last_success if target.last_success else None
         reason = f": {target.last.message}" if target.last and target.last.message else ""
         yield _level(age, failed, warn, crit), age, f"{where}: {_age_words(age)}{reason}"
+    if target.datasets and all(map(_is_empty, target.datasets)) and (failed or target.last is None):
+        why = (target.last.message or f"exit code {target.last.exit_code}") if target.last else "no run is known yet"
+        yield Verdict.UNKNOWN, None, f"{where}: {why}"
     for dataset in target.datasets:
         age = dataset.age(now)
-        if not dataset.source_newest and dataset.behind == 0:
+        if _is_empty(dataset):
             yield Verdict.OK, None, ""  # it has no snapshot, so there is nothing that the target could have
             continue
         reason = dataset.failure or (target.last.message if failed and target.last else "")
@@ -234,6 +242,11 @@ def _judge(
         )
     if failed and not (warn or crit) and target.last:
         yield Verdict.CRITICAL, None, f"{where}: {target.last.message or f'exit code {target.last.exit_code}'}"
+
+
+def _is_empty(dataset: DatasetStatus) -> bool:
+    """Both sides were listed, and the source has no snapshot of it."""
+    return not dataset.source_newest and dataset.behind == 0
 
 
 def _level(age: timedelta | None, failed: bool, warn: timedelta | None, crit: timedelta | None) -> Verdict:

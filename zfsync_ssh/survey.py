@@ -30,6 +30,7 @@ async def survey(job: Job, history: History, *, look: bool) -> tuple[Seen, list[
         history.datasets(job.name),
         local_time=job.retention.local_time,
         good=history.datasets(job.name, well=True),
+        selection=job.transfer.policy.selection,
     )
     if not look:
         return seen, []
@@ -51,7 +52,7 @@ async def _source(job: Job) -> tuple[Inventory, dict[str, int]]:
     """The datasets that take part, and how many snapshots of each are held."""
     source = source_at(job.connection, job.source)
     try:
-        inventory = await source.inventory(job.transfer.recursive)
+        inventory = await source.inventory(job.transfer.recursive, creation=True)  # for names that tell no time
         stays = held(await source.query("hold-counts", [source.root]))
     finally:
         await source.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,10 +166,76 @@ def test_a_schedule_that_nothing_starts_is_told(tmp_path: Path, monkeypatch: pyt
     found = schedule_check(job, root=False, home=tmp_path)
     assert found is not None
     assert (found.level, found.remedy) == (Level.WARNING, "zfsync cron install w, or --systemd")
+
+
+def test_a_line_of_cron_that_would_look_elsewhere_for_its_files_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "0 0 * * * env XDG_CONFIG_HOME=/c zfsync cron run w # zfsync:w"
+    (tmp_path / "crontab").write_text(f"#!/bin/sh\necho '{line}'\n")
+    (tmp_path / "crontab").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/c")
+    job = parse_config('[job.w]\nsource="a/b"\ntarget="c/d"\nschedule="daily"\n', Path("/f")).jobs["w"]
+    found = {}
+    for base in ("", "not/absolute", "/s"):
+        monkeypatch.setenv("XDG_STATE_HOME", base)
+        check = schedule_check(job, root=False, home=tmp_path)
+        assert check is not None
+        found[base] = check.level, check.remedy
+    fine = (Level.OK, "")
+    assert found == {"": fine, "not/absolute": fine, "/s": (Level.WARNING, "zfsync cron install w")}
+
+
+@pytest.mark.parametrize(
+    ("systemctl", "loginctl", "level", "text", "remedy"),
+    [
+        ("", "echo Linger=yes", Level.OK, "timer of systemd", ""),
+        ("", "echo Linger=no", Level.WARNING, "timer of systemd, but only while you are logged in",
+         "loginctl enable-linger"),
+        ("", "exit 1", Level.WARNING, "timer of systemd, but only while you are logged in", "loginctl enable-linger"),
+        ("echo disabled; exit 1", "echo Linger=yes", Level.WARNING, "timer of systemd, which is not enabled: disabled",
+         "zfsync cron install w --systemd"),
+        ("echo 'No bus.' >&2; exit 1", "echo Linger=yes", Level.WARNING, "which is not enabled: No bus",
+         "zfsync cron install w --systemd"),
+        (None, "echo Linger=yes", Level.WARNING, "systemctl cannot be run: No such file or directory.",
+         "Install it by cron, where systemd does not run."),
+    ],
+)  # fmt: skip
+def test_a_timer_that_systemd_does_not_start_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    systemctl: str | None,
+    loginctl: str,
+    level: Level,
+    text: str,
+    remedy: str,
+) -> None:
+    asked = f'"--user is-enabled zfsync-w.timer"|"show-user {os.getuid()} -p Linger"'
+    asks = f'case "$*" in {asked}) ;; *) exit 9;; esac'
+    for name, does in (("systemctl", systemctl), ("loginctl", loginctl)):
+        if does is not None:
+            (tmp_path / name).write_text(f"#!/bin/sh\n{asks}\n{does}\n")
+            (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    job = parse_config('[job.w]\nsource="a/b"\ntarget="c/d"\nschedule="daily"\n', Path("/f")).jobs["w"]
     units = tmp_path / ".config/systemd/user"
     units.mkdir(parents=True)
     (units / "zfsync-w.timer").touch()
     found = schedule_check(job, root=False, home=tmp_path)
+    assert found is not None
+    assert (found.level, found.remedy) == (level, remedy)
+    assert found.text.endswith(text)
+
+
+def test_a_timer_of_the_machine_needs_nobody_to_be_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "systemctl").write_text('#!/bin/sh\n[ "$*" = "is-enabled zfsync-w.timer" ]\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("zfsync_ssh.systemd.unit_directory", lambda *, root, home: home)
+    (tmp_path / "zfsync-w.timer").touch()
+    job = parse_config('[job.w]\nsource="a/b"\ntarget="c/d"\nschedule="daily"\n', Path("/f")).jobs["w"]
+    found = schedule_check(job, root=True, home=tmp_path)
     assert found is not None
     assert found.level is Level.OK
 

@@ -14,7 +14,11 @@ from zfsync_ssh.cli import main
 from zfsync_ssh.config_example import example
 from zfsync_ssh.history import History, Run
 
-SYSTEMCTL = '#!/bin/sh\necho "$@" >> "$0.log"\n[ ! -e "$0.fail" ] || { echo "no bus." >&2; exit 1; }\n'
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >> "$0.log"
+[ ! -e "$0.fail" ] || case "$*" in *"$(cat "$0.fail")"*) echo "no bus." >&2; exit 1;; esac
+"""
+"""Fails for every command line that has the words of a file beside it in it."""
 
 
 @pytest.fixture
@@ -28,7 +32,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(example() + '[job.plain]\nsource = "tank/a"\ntarget = "usb/a"\n')
     path.chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr("sys.argv", ["/usr/lib/pytest"])
     monkeypatch.setattr("zfsync_ssh.systemd.unit_directory", lambda *, root, home: home / "units")
@@ -107,6 +112,21 @@ def test_the_line_names_the_program_and_the_file_in_full(
     ).read_text() == f"0 0 * * * {program} cron run plain --config {home / file} # zfsync:plain\n"
 
 
+@pytest.mark.parametrize("by", [[], ["--systemd"]])
+def test_what_is_installed_looks_for_its_files_where_this_shell_does(
+    home: Path, monkeypatch: pytest.MonkeyPatch, by: list[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "my 100%"))
+    assert main(["cron", "install", "web", *by]) == 0
+    if by:
+        start = (home / "units/zfsync-web.service").read_text().partition("ExecStart=")[2]
+        assert start.startswith(f'/usr/bin/env "XDG_STATE_HOME={home}/my 100%%" XDG_CONFIG_HOME={home}/.config ')
+    else:
+        (line,) = (home / "crontab.tab").read_text().splitlines()
+        assert f" /usr/bin/env 'XDG_STATE_HOME={home}/my 100\\%' XDG_CONFIG_HOME={home}/.config " in line
+
+
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
@@ -145,10 +165,26 @@ def test_a_job_is_made_a_timer_and_no_more(home: Path, capsys: pytest.CaptureFix
     assert not (home / "crontab.tab").exists()
 
 
-def test_what_systemctl_refuses_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (home / "systemctl.fail").touch()
+@pytest.mark.parametrize("words", ["daemon-reload", "enable --now zfsync-web.timer", "e"])
+def test_what_systemctl_refuses_is_told_and_is_not_installed(
+    home: Path, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    (home / "systemctl.fail").write_text(words)
     assert main(["cron", "install", "web", "--systemd"]) == 2
-    assert said(capsys) == "'systemctl daemon-reload' failed: no bus."
+    refused = "daemon-reload" if words == "e" else words
+    assert said(capsys) == f"'systemctl {refused}' failed: no bus. So its units were removed again."
+    assert list((home / "units").iterdir()) == []
+    assert main(["cron", "install", "web"]) == 0
+
+
+@pytest.mark.parametrize("words", ["disable --now zfsync-web.timer", "daemon-reload"])
+def test_units_go_whatever_systemctl_says(home: Path, capsys: pytest.CaptureFixture[str], words: str) -> None:
+    assert main(["cron", "install", "web", "--systemd"]) == 0
+    (home / "systemctl.fail").write_text(words)
+    capsys.readouterr()
+    assert main(["cron", "remove", "web", "--systemd"]) == 2
+    assert said(capsys) == f"'systemctl {words}' failed: no bus."
+    assert list((home / "units").iterdir()) == []
 
 
 # ---- cron run --------------------------------------------------------------------------------------------------------

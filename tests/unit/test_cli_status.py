@@ -128,6 +128,31 @@ def test_what_cannot_be_asked_is_a_usage_error(
     assert words[-1] in line or words[0] in line
 
 
+@pytest.mark.parametrize("words", [(), ("--warn", "1h"), ("--prometheus", "m.prom"), ("--json",)])
+def test_a_side_that_could_not_be_asked_is_told_whatever_is_asked_for(
+    history: History,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+) -> None:
+    async def survey(*_: object, **__: object) -> tuple[list[object], list[str]]:
+        return [], ["backup cannot be \x1b reached."]
+
+    monkeypatch.setattr(status, "_survey", survey)
+    monkeypatch.chdir(tmp_path)
+    main(["status", *words])
+    out, err = capsys.readouterr()
+    if words == ("--json",):
+        assert json.loads(out)["problems"] == ["backup cannot be \x1b reached."]
+        assert err == ""
+    else:
+        assert len(err.splitlines()) == 1
+        assert err.startswith("backup cannot be ")
+        assert "\x1b" not in err
+        assert "reached" not in out
+
+
 def test_both_sides_are_asked_unless_it_is_offline(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
 

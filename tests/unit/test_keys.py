@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shlex
 import stat
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -276,6 +279,42 @@ def test_what_is_there_keeps_its_mode_its_bytes_and_its_link(tmp_path: Path) -> 
     assert real.read_bytes() == b"\xff not utf-8\r\n" + f"restrict {ONE} c\n".encode()
     assert mode(real) == 0o640
     assert (tmp_path / ".ssh/authorized_keys").is_symlink()
+
+
+def test_two_at_once_lose_no_line(tmp_path: Path) -> None:
+    directory = tmp_path / ".ssh"
+    directory.mkdir()
+    (directory / "authorized_keys").write_text("old\n")
+    started = threading.Event()
+    done: list[authorized.Answer] = []
+
+    def install() -> None:
+        started.set()
+        done.append(authorized.install(f"{ONE} c", BLOB, str(tmp_path)))
+
+    other = threading.Thread(target=install)
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)  # as one that has read, and is about to write
+        other.start()
+        started.wait()
+        other.join(0.2)
+        assert not done
+        (directory / "authorized_keys").write_text("old\nof the other\n")
+    finally:
+        os.close(fd)
+    other.join()
+    assert (directory / "authorized_keys").read_text() == f"old\nof the other\n{ONE} c\n"
+
+
+def test_where_directories_cannot_be_locked_it_is_done_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert authorized.install(f"{ONE} c", BLOB, str(tmp_path))["did"] == "added"
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:

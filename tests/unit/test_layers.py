@@ -25,6 +25,7 @@ ROWS = (
         "verification",
         "crontab",
         "systemd",
+        "systemctl",
         "retention",
         "item",
         "wrapping",

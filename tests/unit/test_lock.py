@@ -23,11 +23,11 @@ TARGET = "tank/back up"
 PROGRAM = """
 import os, sys
 from zfsync_ssh.lock import Lock, sweep
-lock = Lock(sys.argv[1], (sys.argv[2],))
 if len(sys.argv) > 3:
     os.setgroups([])
     os.setgid(int(sys.argv[3]))
     os.setuid(int(sys.argv[3]))
+lock = Lock(sys.argv[1], tuple(sys.argv[2].split(":")))
 print(repr(lock.acquire("process %d" % os.getpid())), flush=True)
 sys.stdin.read()
 lock.release()
@@ -42,7 +42,7 @@ def lock_in(directory: Path, target: str = TARGET) -> Lock:
 
 
 @contextlib.contextmanager
-def other_process(directory: Path, uid: int | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def other_process(directory: Path | str, uid: int | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Another process that tries to take the lock, and the `repr` of what came of it."""
     argv = [sys.executable, "-c", PROGRAM, TARGET, str(directory), *([str(uid)] if uid else [])]
     root = Path(__file__).parents[2]
@@ -260,6 +260,99 @@ def test_a_lock_of_ones_own_is_taken_as_soon_as_others_have_looked(
     assert Path(own.path).read_text() == "me"
     assert lock_in(tmp_path, "@run-1").acquire_own("too late") == "me"
     own.release()
+
+
+# ---- several directories ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> tuple[Lock, Lock, Path]:
+    """A lock of one target as two accounts take it, who may write to a directory each; and the second's."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    return Lock(TARGET, (str(first), str(second))), Lock(TARGET, (str(second), str(first))), second
+
+
+def test_one_that_is_held_where_another_account_has_it_is_not_taken(both: tuple[Lock, Lock, Path]) -> None:
+    mine, theirs, there = both
+    assert mine.path != theirs.path
+    assert theirs.acquire("them") is None
+    assert mine.acquire("me") == "them"
+    assert not Path(mine.path).exists()
+    theirs.release()
+    assert mine.acquire("me") is None
+    assert list(there.iterdir()) == []
+    mine.release()
+
+
+def test_a_file_that_nobody_holds_there_is_no_lock(both: tuple[Lock, Lock, Path]) -> None:
+    mine, theirs, _ = both
+    Path(theirs.path).write_text("killed long ago")
+    assert mine.acquire("me") is None
+    mine.release()
+    os.unlink(theirs.path)
+    os.mkfifo(theirs.path)
+    assert mine.acquire("me") is None
+    mine.release()
+
+
+def test_one_that_was_taken_there_meanwhile_makes_it_give_back_its_own(
+    both: tuple[Lock, Lock, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs, _ = both
+    genuine = fcntl.flock
+    taken: list[int] = []
+
+    def flock(fd: int, operation: int) -> None:
+        if not taken:
+            taken.append(fd)
+            assert theirs.acquire("them") is None
+        genuine(fd, operation)
+
+    monkeypatch.setattr("zfsync_ssh.lock.fcntl.flock", flock)
+    assert mine.acquire("me") == "them"
+    assert not Path(mine.path).exists()
+    assert lock_in(Path(theirs.path).parent).acquire("another") == "them"
+    theirs.release()
+
+
+def test_one_directory_by_two_names_is_one(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "var").symlink_to(tmp_path / "run")
+    lock = Lock(TARGET, (str(tmp_path / "run"), str(tmp_path / "var")))
+    assert lock.acquire("me") is None
+    lock.release()
+
+
+def test_the_directory_of_the_variable_is_the_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zfsync_ssh.lock._DIRECTORIES", (str(tmp_path),))
+    (tmp_path / "named").mkdir()
+    usual = Lock(TARGET)
+    assert usual.acquire("there") is None
+    monkeypatch.setenv("ZFSYNC_LOCK_DIR", str(tmp_path / "named"))
+    named = Lock(TARGET)
+    assert named.acquire("me") is None
+    named.release()
+    usual.release()
+
+
+@as_root
+def test_root_and_another_user_exclude_each_other_where_only_root_writes_to_the_first_directory(
+    open_to_all: Path,
+) -> None:
+    roots = open_to_all / "run"
+    roots.mkdir()
+    roots.chmod(0o755)
+    lock = Lock(TARGET, (str(roots), str(open_to_all)))
+    with other_process(f"{roots}:{open_to_all}", NOBODY) as (process, said):
+        assert said == "None"
+        assert lock.acquire("root") == f"process {process.pid}"
+    assert lock.acquire("root") is None
+    assert Path(lock.path).parent == roots
+    with other_process(f"{roots}:{open_to_all}", NOBODY) as (_, said):
+        assert said == "'root'"
+    lock.release()
 
 
 @as_root

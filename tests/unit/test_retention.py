@@ -128,7 +128,7 @@ def test_what_to_keep_is_read() -> None:
     assert keep.classes[-1] is Class.MINUTELY
 
 
-@given(keeps.filter(lambda keep: any(keep.counts.values()) or keep.within))
+@given(keeps.filter(lambda keep: keep.classes or (keep.at_least if keep.within else any(keep.counts.values()))))
 def test_what_to_keep_is_written_as_it_is_read(keep: Keep) -> None:
     read = parse_keep(str(keep), keep.at_least)
     assert read.counts == keep.counts
@@ -146,6 +146,8 @@ def test_what_to_keep_is_written_as_it_is_read(keep: Keep) -> None:
         ("daily=1,daily=2", "daily is in it twice"),
         ("daily=0", "it keeps nothing: give some class a count"),
         ("within=2", "'2' is no span of time"),
+        ("within=30d", "within alone keeps nothing once the clock is wrong: add a count, as in daily=30, or"),
+        ("secondly=4,daily=0,within=30d", "within alone keeps nothing"),
         ("daily=3,", "'' is not one of"),
     ],
 )
@@ -181,7 +183,7 @@ def test_the_highest_class_of_the_period_is_due(last: list[str], now: str, lette
 
 def test_a_class_of_which_none_is_kept_is_never_due() -> None:
     assert due(NOON, parse_keep("daily=2,yearly=0,secondly=5"), ()) is Class.DAILY
-    assert due(NOON, parse_keep("within=2d"), ()) is None
+    assert due(NOON, parse_keep("within=2d", 1), ()) is None
     assert due(NOON + MINUTE, parse_keep("hourly=2"), made("20210127-1200_H")) is None
 
 

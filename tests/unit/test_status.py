@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.dsl import tree
-from zfsync_ssh.dataset import Inventory
+from zfsync_ssh.dataset import Dataset, Inventory
 from zfsync_ssh.errors import UsageError
 from zfsync_ssh.history import DatasetRun, Run
 from zfsync_ssh.metrics import render, write
+from zfsync_ssh.selection import Selection
 from zfsync_ssh.status import DatasetStatus, Seen, TargetStatus, Verdict, status_of, verdict
 
 NOW = datetime(2021, 1, 27, 12, 0, tzinfo=UTC)
@@ -83,6 +84,27 @@ def test_a_target_with_nothing_in_common_has_nothing() -> None:
 def test_names_that_are_not_ours_tell_no_time() -> None:
     assert one(seen("@a,1 @b,2", "@a,1 @b,2", runs=(run(minutes=9),))).age(NOW) == timedelta(minutes=9)
     assert one(seen("@a,1 @b,2", "@a,1", runs=(run(minutes=9),))).age(NOW) is None
+
+
+def test_of_names_that_are_not_ours_zfs_tells_when_they_were_made() -> None:
+    source = tree("src", root="@autosnap_hourly,1 @autosnap_daily,2")
+    root: Dataset = source.datasets[""]
+    made = [one._replace(creation=int(ago(hours=hours))) for one, hours in zip(root.snapshots, (5, 1), strict=True)]
+    source.datasets[""] = root._replace(snapshots=tuple(made))
+    there = {THERE: tree("dst", root="@autosnap_hourly,1")}
+    (status,) = status_of(Seen("web", (THERE,), source=source, there=there))
+    assert one(status).age(NOW) == timedelta(hours=5)
+
+
+@pytest.mark.parametrize(
+    ("there", "behind"),
+    [("@a_H,1", 2), ("@a_H,1 @x,2", 2), ("@a_H,1 @c_H,4", 1), ("@a_H,1 @c_H,4 @d_H,6", 0), ("", 3)],
+)
+def test_what_the_job_does_not_send_is_not_counted_but_may_be_common(there: str, behind: int) -> None:
+    source = tree("src", root="@a_H,1 @x,2 @y,3 @c_H,4 @z,5 @d_H,6 @w,7")
+    hourly, target = Selection(snapshots=("*_H",)), {THERE: tree("dst", root=there)}
+    (status,) = status_of(Seen("web", (THERE,), source=source, there=target, selection=hourly))
+    assert one(status).behind == behind
 
 
 @pytest.mark.parametrize(
@@ -232,6 +254,26 @@ def test_the_worst_of_several_is_told_and_how_many_more_there_are() -> None:
     found, text = verdict(late, NOW, **LIMITS)
     assert found is Verdict.CRITICAL
     assert "is 1d 6h old; 1 more | oldest=144000s" in text
+
+
+@pytest.mark.parametrize("limits", [{}, LIMITS])
+def test_a_source_without_any_snapshot_is_fine_only_after_a_run_that_was_well(limits: dict[str, timedelta]) -> None:
+    never = seen("", None)
+    assert verdict([never], NOW, **limits) == (
+        Verdict.UNKNOWN, "ZFSYNC UNKNOWN: web to backup:dst: no run is known yet",
+    )  # fmt: skip
+    failing = seen("", None, runs=(run(3, "src cannot be held.", minutes=5), run(minutes=9)))
+    found, text = verdict([failing], NOW, **limits)
+    assert found is (Verdict.UNKNOWN if limits else Verdict.CRITICAL)
+    assert text == f"ZFSYNC {found.name}: web to backup:dst: src cannot be held."
+    assert verdict([seen("", None, runs=(run(minutes=5),))], NOW, **limits)[0] is Verdict.OK
+
+
+def test_one_dataset_without_a_snapshot_beside_others_is_fine() -> None:
+    both = tree("src", root=TWO, a="")
+    there = {THERE: tree("dst", root=TWO)}
+    status = status_of(Seen("web", (THERE,), (run(3, "no space", minutes=5),), (row(minutes=5),), both, there))
+    assert verdict(status, NOW, **LIMITS)[0] is Verdict.OK
 
 
 def test_nothing_at_all_is_unknown() -> None:

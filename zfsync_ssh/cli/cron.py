@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,10 +133,14 @@ def _forget(job: str) -> bool:
 
 
 def _command(job: str, config: Config, given: Path | None) -> list[str]:
-    """What runs the job, from whatever directory and with whatever PATH."""
+    """What runs the job, from whatever directory and with whatever environment."""
+    from ..state import bases
+
     program = Path(sys.argv[0])
     installed = program.name == "zfsync" and os.access(program, os.X_OK)
     start = [str(program.absolute())] if installed else [sys.executable, "-m", "zfsync_ssh"]
+    if found := bases():
+        start = ["/usr/bin/env", *(f"{name}={value}" for name, value in found.items()), *start]
     return [*start, "cron", "run", job, *(["--config", str(config.path.absolute())] if given else [])]
 
 
@@ -154,8 +158,13 @@ def _enable(job: str, texts: dict[str, str]) -> None:
             _write_unit(directory / name, text)
     except OSError as error:
         raise UsageError(f"The units cannot be written to {directory}: {error.strerror}.") from error
-    _systemctl("daemon-reload")
-    _systemctl("enable", "--now", unit_names(job)[1])
+    try:
+        _systemctl("daemon-reload")
+        _systemctl("enable", "--now", unit_names(job)[1])
+    except UsageError as error:  # as long as the units are there, they count as installed
+        with contextlib.suppress(UsageError):
+            _take_away(job)
+        raise UsageError(f"{error} So its units were removed again.") from error
 
 
 def _write_unit(path: Path, text: str) -> None:
@@ -168,14 +177,23 @@ def _write_unit(path: Path, text: str) -> None:
 def _disable(job: str) -> bool:
     from ..systemd import unit_names
 
-    service, timer = unit_names(job)
-    if not (_units() / timer).exists():
+    if not (_units() / unit_names(job)[1]).exists():
         return False
-    _systemctl("disable", "--now", timer)
-    for name in (service, timer):
-        (_units() / name).unlink(missing_ok=True)
-    _systemctl("daemon-reload")
+    _take_away(job)
     return True
+
+
+def _take_away(job: str) -> None:
+    """Disable the timer and remove the units, which go whatever systemd says of it."""
+    from ..systemd import unit_names
+
+    names = unit_names(job)
+    try:
+        _systemctl("disable", "--now", names[1])
+    finally:
+        for name in names:
+            (_units() / name).unlink(missing_ok=True)
+    _systemctl("daemon-reload")
 
 
 def _units() -> Path:
@@ -185,10 +203,6 @@ def _units() -> Path:
 
 
 def _systemctl(*words: str) -> None:
-    user = [] if os.geteuid() == 0 else ["--user"]
-    try:
-        done = subprocess.run(["systemctl", *user, *words], capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise UsageError(f"systemctl cannot be run: {error.strerror}.") from error
-    if done.returncode:
-        raise UsageError(f"'systemctl {' '.join(words)}' failed: {' '.join(done.stderr.split()).rstrip('.')}.")
+    from ..systemctl import systemctl
+
+    systemctl(*words, user=os.geteuid() != 0)

@@ -34,7 +34,7 @@ exit codes:
 EXIT_PROBLEM = 1
 CRON_PATH = "/usr/bin:/bin"
 """What cron gives; zfsync adds the directories of zfs itself."""
-NOT_WITH_CRON = ("SSH_AUTH_SOCK", "SSH_AGENT_PID", "XDG_CONFIG_HOME")
+NOT_WITH_CRON = ("SSH_AUTH_SOCK", "SSH_AGENT_PID")
 
 
 def add(commands: Commands) -> None:

@@ -80,7 +80,9 @@ def _status(arguments: argparse.Namespace) -> int:
 
         sys.stdout.write(printable(line) + "\n")
     elif not arguments.prometheus:
-        _show(targets, problems, now)
+        _show(targets, now)
+    if not arguments.json:  # which has them
+        _tell(problems)
     return int(worst)
 
 
@@ -97,9 +99,8 @@ async def _survey(jobs: list[Job], *, look: bool) -> tuple[list[TargetStatus], l
     return targets, [problem for _, told in found for problem in told]
 
 
-def _show(targets: list[TargetStatus], problems: list[str], now: datetime) -> None:
+def _show(targets: list[TargetStatus], now: datetime) -> None:
     from ..console import standing
-    from ..console.text import printable
 
     if sys.stdout.isatty():
         from rich.console import Console
@@ -109,6 +110,12 @@ def _show(targets: list[TargetStatus], problems: list[str], now: datetime) -> No
             console.print(table)
     else:
         sys.stdout.writelines(f"{line}\n" for line in standing.lines(targets, now))
+
+
+def _tell(problems: list[str]) -> None:
+    """On stderr, for monitoring reads the first line of stdout."""
+    from ..console.text import printable
+
     sys.stderr.writelines(f"{printable(problem)}\n" for problem in problems)
 
 
