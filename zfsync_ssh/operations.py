@@ -238,7 +238,7 @@ class Operations:
 
     def _destroy(self, operation: Operation) -> Optional[Result]:
         listed = self._tree.zfs(zfs.list_children(operation.name))
-        if listed.status:
+        if listed.status or listing_problem(0, listed.stderr):
             refused = _refused(listed, operation.name)
             return None if refused.code == "missing" else refused
         if len(listed.lines) > 1:

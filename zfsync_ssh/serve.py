@@ -19,7 +19,7 @@ from .bounds import Confinement, Refused, told
 from .claims import Claims
 from .confinement import Asked, describe, refusal
 from .floor import DESTROYING_VERBS, below_floor
-from .listing import InventoryParser, parse_numbers
+from .listing import InventoryParser, listing_problem, parse_numbers
 from .messages import Begin, CleanBuffer, Operation, Send
 from .process import PIPE_BYTES, enlarge_pipe
 from .rekey import rekeyed
@@ -112,7 +112,7 @@ class Guard:
                 zfs.list_snapshots((dataset,), False, creation=True),
             ):
                 done = tree.zfs(arguments)
-                if done.status:  # what is not seen would not be kept
+                if done.status or listing_problem(0, done.stderr):  # what is not seen would not be kept
                     return f"the snapshots of {dataset} cannot be listed: {complaint.reason(done.stderr)}"
                 for line in done.lines:
                     parser.feed(line)

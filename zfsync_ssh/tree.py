@@ -9,6 +9,7 @@ from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 from .dataset import check_name, child_of
 from .errors import RemoteProtocolError, UsageError
+from .listing import listing_problem
 from .messages import Message, Operation
 from .process import Completed, run
 from .zfs import ASIDE_MARK, CLOSED, PLACEHOLDER_PROPERTY, get_placeholder, list_snapshot_names
@@ -54,7 +55,8 @@ class Tree(NamedTuple):
         rows = self.zfs(get_placeholder(name)).rows
         own = [PLACEHOLDER_PROPERTY, name, "local"] in rows
         closed = all(pair in [row[:2] for row in rows] for pair in CLOSED)
-        return own and closed and snapshots.status == 0 and not snapshots.stdout
+        unseen = snapshots.status or listing_problem(0, snapshots.stderr)
+        return own and closed and not unseen and not snapshots.stdout
 
     def named(self, child: str) -> str:
         """The full name of a child, or of ``CHILD@SNAPSHOT``; `RemoteProtocolError` for what is outside of the tree."""

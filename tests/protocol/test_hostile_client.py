@@ -19,7 +19,7 @@ from tests.protocol.conftest import zfs_command
 from tests.protocol.test_agent import SNAPSHOTS, fake_stream
 from zfsync_ssh.bootstrap import Greeting
 from zfsync_ssh.bounds import Confinement
-from zfsync_ssh.dataset import Snapshot
+from zfsync_ssh.dataset import Bookmark, Snapshot
 from zfsync_ssh.decision import REFUSED, RESUME, TargetState
 from zfsync_ssh.floor import parse_floor
 from zfsync_ssh.messages import (
@@ -500,7 +500,8 @@ def test_a_token_excuses_a_stream_from_nothing(serve: Serve, base: int, head: by
     hostile = serve()
     hostile.begin()
     token = make_token({"toname": "src/tree@1", "toguid": 11, "bytes": 5, **({"fromguid": base} if base else {})})
-    answer = hostile.ask(sync(known=TargetState(True, False, base, token)))
+    bookmarks = (Bookmark("base", 77, 1),)  # or it would not be resumed
+    answer = hostile.ask(sync(known=TargetState(True, False, base, token))._replace(bookmarks=bookmarks))
     assert isinstance(answer, Answer)
     assert answer.decision.kind == RESUME
     stream = head + fake_stream(SNAPSHOTS[0])

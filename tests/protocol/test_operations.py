@@ -182,6 +182,17 @@ def test_a_dataset_with_children_keeps_its_snapshots(target: Machine) -> None:
     assert target.snapshots("dst/tree/a") == ["1", "2"]
 
 
+@pytest.mark.parametrize(("verb", "listing"), [("destroy", "filesystem,volume"), ("vacate", "snapshot")])
+def test_nothing_is_destroyed_of_what_zfs_could_not_list_to_the_end(target: Machine, verb: str, listing: str) -> None:
+    target.do("placeholder", "dst/tree/p")
+    name = "dst/tree/p" if verb == "vacate" else "dst/tree/b"
+    with target.state.open() as state:
+        state["refuse"] = [f"list -t {listing}"]
+    before = target.state.guids("dst/tree")
+    assert not target.do(verb, name, *([target.newest(name)] if verb == "destroy" else [])).ok
+    assert target.state.guids("dst/tree") == before
+
+
 @pytest.mark.parametrize("verb", ["destroy", "hollow"])
 def test_of_a_dataset_with_a_held_snapshot_no_other_is_destroyed_however_many_there_are(
     target: Machine, verb: str
