@@ -23,14 +23,6 @@ from tests.unit.test_cli import PUSH, outcome
             ("cron", "run", "tank/web", "--keep", "daily=3"),
             "TARGET is missing after tank/web: say where to, as in backup:pool/data.",
         ),
-        (
-            (*PUSH, "-r"),
-            "There is no -r: zfsync is recursive already, and --no-recursive sends SOURCE alone.",
-        ),
-        (
-            ("pull", "--recursive", "web:tank", "pool/web"),
-            "There is no --recursive: zfsync is recursive already, and --no-recursive sends SOURCE alone.",
-        ),
         ((*PUSH, "--exclude", "/home"), "--exclude: '/home' matches no dataset: give 'home', relative to the source."),
         ((*PUSH, "--snapshots", "@mon"), "--snapshots: '@mon' matches no snapshot: give 'mon', what is after the @."),
         (
@@ -56,6 +48,15 @@ def test_a_slip_is_told_with_what_is_right(
 ) -> None:
     assert outcome(*argv) == 2
     assert capsys.readouterr() == ("", f"zfsync: {sentence}\n")
+
+
+@pytest.mark.parametrize(
+    "argv", [(*PUSH, "-r"), ("pull", "--recursive", "web:tank", "pool/web"), ("cron", "run", "-R", "tank", "usb/tank")]
+)
+def test_what_is_recursive_already_says_so(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome(*argv) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith("zfsync is recursive already, and --no-recursive sends SOURCE alone")
 
 
 def test_a_user_is_not_taken_for_a_dataset_with_a_snapshot(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,8 +88,10 @@ class _Recursive(argparse.Action):
     def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=more.get("help"))
 
-    def __call__(self, parser: object, arguments: object, values: object, option: str | None = None) -> None:
-        raise UsageError(f"There is no {option}: zfsync is recursive already, and --no-recursive sends SOURCE alone.")
+    def __call__(
+        self, parser: argparse.ArgumentParser, arguments: object, values: object, option: str | None = None
+    ) -> None:
+        parser.error(f"there is no {option}: zfsync is recursive already, and --no-recursive sends SOURCE alone")
 
 
 def add_attended(parser: argparse.ArgumentParser, *, restores: bool = False) -> None:
