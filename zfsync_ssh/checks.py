@@ -141,7 +141,8 @@ def target(inventory: Inventory, used: int, *, root: str) -> Check:
     elif inventory.ancestors:
         room, text = inventory.available, f"{root} is not there yet, and will be made in {inventory.ancestors[-1]}"
     else:
-        return problem("target", f"There is no pool {pool_of(root)}", "'zpool list' shows those there are.")
+        remedy = "'zpool list' shows those there are; one of another host is HOST:DATASET, without a slash before it."
+        return problem("target", f"There is no pool {pool_of(root)}", remedy)
     if not room:
         return problem("target", f"{text}, and nothing more fits", "Free space there, or raise the quota.")
     if "" not in inventory and room < used:

@@ -10,7 +10,7 @@ import re
 import stat
 import tomllib
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import combinations
@@ -41,7 +41,7 @@ from .keys import own_config
 from .location import Location, Way, overlap
 from .retention import Keep
 from .schedule import Schedule
-from .toml_lines import error_line, line_of, lines_of
+from .toml_lines import bare_value, error_line, line_of, lines_of
 from .transfer import Transfer, read_transfer
 
 HOOKS = ("before_snapshot", "after_snapshot", "before_push", "after_push", "on_failure")
@@ -50,6 +50,12 @@ _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # it goes into crontabs, 
 _PLAIN_PLACE = re.compile(r"[A-Za-z0-9.]+([/:@][A-Za-z0-9.]+)*")
 """A place that a name can be made of: tank/a-b and tank/a/b would get the same."""
 _NOTHING = timedelta(0)
+_ATTENDED = MappingProxyType(
+    dict.fromkeys(
+        ("dry-run", "yes", "plan-out", "plan-in", "list-all", "json", "quiet", "verbose", "no-jitter", "config"),
+        "it is an option for a person at a terminal: no job has it",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,12 @@ class Config:
 
     path: Path
     jobs: Mapping[str, Job]
+
+    def chosen(self, names: Sequence[str] = ()) -> list[Job]:
+        """The jobs of these names, or all; `UsageError` when there is none."""
+        if not self.jobs:
+            raise UsageError(f"There is no job in {self.path}: 'zfsync config example' shows one.")
+        return [self.job(name) for name in names or self.jobs]
 
     def job(self, name: str) -> Job:
         """The job of this name; `UsageError` when there is none."""
@@ -156,12 +168,21 @@ def parse(text: str, path: Path) -> Config:
     except tomllib.TOMLDecodeError as error:
         line, reason = error_line(error)
         where = line or text.count("\n") + 1
-        raise ConfigError([f"{path}:{where}: it is not TOML: {reason[:1].lower()}{reason[1:]}."]) from error
+        why = bare_value(text, where) or f"{reason[:1].lower()}{reason[1:]}"
+        if why == "invalid value":
+            why += ", as a text without quotes is"
+        raise ConfigError([f"{path}:{where}: it is not TOML: {why}."]) from error
     problems = Problems()
     root = Table(document, (), problems)
     section = root.inner("job")
     jobs = {name: job for name in section if (job := _job(name, section.inner(name), section)) is not None}
-    root.end()
+    root.end(
+        {
+            name: f"the table of a job begins with [job.{name}]"
+            for name, inner in document.items()
+            if isinstance(inner, dict) and ("source" in inner or "target" in inner)
+        }
+    )
     _check_shared(jobs.values(), problems)
     if problems.found:
         lines = lines_of(text)
@@ -258,7 +279,7 @@ def _job(name: str, table: Table, section: Table) -> Job | None:
     )
     hooks = _hooks(table)
     log_file, syslog = table.take("log-file", as_path, None), table.take("syslog", as_flag, False)
-    table.end()
+    table.end(_ATTENDED)
     for target in targets or ():
         _check_target(table, source, target, transfer.buffer)
     if retention.keep is None:

@@ -12,11 +12,12 @@ source = "tank/web"                     # [[USER@]HOST:]DATASET, with all datase
 target = "backup:pool/web"              # or several: ["backup:pool/web", "zfsync@elsewhere:tank/web", "usb/web"]
 schedule = "every 15m"                  # hourly, daily, ..., or a crontab's five fields: "7,37 * * * *"
 
-# How many snapshots of each class stay; a class that is not named keeps none. Held snapshots, the newest one that
-# the target has too, and those with other names than 20210127-0636_M always stay. Without keep, none are taken.
+# How many snapshots of each class stay. A snapshot has the highest class that is due when it is taken. It counts as the
+# highest class that is named here and not above its own; what is below all of these goes. Held snapshots, the newest
+# one that the target has too, and those with other names than 20210127-0636_M always stay. Without keep none are taken.
 keep = "minutely=4,hourly=24,daily=30,weekly=8,monthly=12,yearly=2,within=48h"
 keep-target = "daily=90,weekly=52,monthly=36,yearly=10"
-keep-at-least = 3                       # never fewer than this of each dataset, on either side
+keep-at-least = 3                       # the newest so many of each dataset stay in any case, on either side
 skip-unwritten = true                   # no snapshot when nothing was written since the last one
 #local-time = true                      # names in local time, not in UTC
 
@@ -69,7 +70,8 @@ retry-for = "5m"                        # try again for so long when the host ca
 #syslog = true
 
 # Commands at certain points, as lists of words; no shell is in between. When a before_... fails, what it comes before
-# is not done. Their environment has ZFSYNC_JOB, _HOOK, _SOURCE, _TARGET, _SNAPSHOT, _EXIT_CODE and _MESSAGE.
+# is not done; the after_... are run in any case. Their environment has ZFSYNC_JOB, _HOOK, _SOURCE, _TARGET, _SNAPSHOT,
+# _EXIT_CODE and _MESSAGE.
 [job.web.hooks]
 #before_snapshot = ["/usr/sbin/runuser", "-u", "postgres", "--", "psql", "-c", "CHECKPOINT"]
 #after_snapshot = ["/usr/local/bin/thaw"]

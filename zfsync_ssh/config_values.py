@@ -6,15 +6,17 @@ A reader returns the value, or raises `ValueError` or `UsageError` with what is 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from .dataset import check_name
 from .errors import UsageError
 from .location import Location, parse_location
-from .retention import Keep, parse_keep
+from .retention import Class, Keep, parse_keep
 from .schedule import Schedule, parse_schedule
 from .selection import Selection
 from .throttle import parse_rate
@@ -22,6 +24,10 @@ from .units import parse_bytes, parse_span
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
+_NO_HINTS: Mapping[str, str] = MappingProxyType({})
+_NO_COMMA = re.compile(r"=\s*\w+\s*[\s;:]\s*\w+\s*=")
+MAX_NAMES_TOLD = 8
+"""Where more than so many words are known, those that are nearest to a wrong one are told."""
 
 
 class ConfigError(UsageError):
@@ -93,18 +99,23 @@ class Table:
         self._known.append(key)
         return Table(self._values.get(key, {}), (*self._path, key), self._problems)
 
-    def end(self) -> None:
-        """All keys that there can be have been taken: the others are problems."""
+    def end(self, hints: Mapping[str, str] = _NO_HINTS) -> None:
+        """All keys that there can be have been taken: the others are problems, of which ``hints`` may tell more."""
         for key in self._values:
             if key not in self._known:
-                self.problem(key, f"it is not known here: {nearest(key, self._known)}")
+                self.problem(key, hints.get(key) or f"it is not known here: {nearest(key, self._known)}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Which of the ``known`` words may have been meant; all of them when none is near."""
+    """Which of the ``known`` words may have been meant; all of them when none is near and they are few."""
     known = tuple(known)
     found = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {found[0]}" if found else f"there is {', '.join(known)}"
+    if found:
+        return f"did you mean {found[0]}"
+    if len(known) <= MAX_NAMES_TOLD:
+        return f"there is {', '.join(known)}"
+    found = difflib.get_close_matches(word, known, n=3, cutoff=0.4)
+    return f"the nearest there are: {', '.join(found)}" if found else f"it is like none of the {len(known)} there are"
 
 
 # ---- readers ---------------------------------------------------------------------------------------------------------
@@ -120,7 +131,7 @@ def as_text(value: object) -> str:
 def as_flag(value: object) -> bool:
     """True or false."""
     if not isinstance(value, bool):
-        raise ValueError("it has to be true or false")
+        raise ValueError(f"it has to be true or false{_unquoted(value in ('true', 'false'))}")
     return value
 
 
@@ -129,10 +140,15 @@ def as_count(low: int, high: int) -> Callable[[object], int]:
 
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"it has to be a number from {low} to {high}")
+            quoted = isinstance(value, str) and value.isdecimal()
+            raise ValueError(f"it has to be a number from {low} to {high}{_unquoted(quoted)}")
         return value
 
     return read
+
+
+def _unquoted(quoted: bool) -> str:
+    return ", without quotes" if quoted else ""
 
 
 def as_one_of(words: tuple[str, ...]) -> Callable[[object], str]:
@@ -155,8 +171,10 @@ def as_path(value: object) -> Path:
     return path
 
 
-def as_span(value: object) -> timedelta:
-    """A span of time, such as ``15m``."""
+def as_span(value: object, example: str = "10m") -> timedelta:
+    """A span of time, such as ``15m``; the ``example`` is for the message."""
+    if not isinstance(value, str):
+        raise ValueError(f'it has to be a span of time in quotes, as in "{example}"')
     return parse_span(as_text(value))
 
 
@@ -182,7 +200,13 @@ def as_keep(at_least: int, *, takes: bool) -> Callable[[object], Keep]:
     """What to keep, with this floor; where snapshots are taken by it, there has to be a class that is ever due."""
 
     def read(value: object) -> Keep:
+        if not isinstance(value, str) or not value:
+            raise ValueError('it has to be counts in quotes, as in "hourly=24,daily=30"')
+        if _NO_COMMA.search(value):
+            raise ValueError(f"{value!r} has no comma between its counts: write it as in hourly=24,daily=30")
         keep = parse_keep(as_text(value), at_least)
+        if takes and Class.SECONDLY in keep.counts:
+            raise ValueError("a job takes no secondly snapshots, and leaves alone those that there are: leave it out")
         if takes and not keep.classes:
             raise ValueError("it names no class to take snapshots of: give one a count, as in daily=30")
         return keep
@@ -223,8 +247,13 @@ def as_list(value: object, what: str = "texts", example: str = '["a", "b"]') -> 
 
 
 def as_patterns(value: object) -> tuple[str, ...]:
-    """A list of patterns of names."""
+    """A list of patterns of names of datasets."""
     return Selection(include=as_list(value, "patterns", '["tmp", "*/cache"]')).include  # which checks them
+
+
+def as_snapshot_patterns(value: object) -> tuple[str, ...]:
+    """Likewise of snapshots."""
+    return Selection(snapshots=as_list(value, "patterns", '["weekly-*"]')).snapshots
 
 
 def as_command(value: object) -> tuple[str, ...]:

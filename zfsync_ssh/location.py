@@ -57,11 +57,25 @@ def overlap(source: str, target: str) -> str:
     return ""
 
 
+def _meant(text: str) -> str:
+    """How a place would be right that is written as a URL, as a path, or without its colon; empty for all others."""
+    url = re.fullmatch(r"[a-z]+://([^/]+)/+(.*)", text)
+    path = re.fullmatch(r"(|(?:[^/:@]+@)?(?:[^/:@\[\]]+|\[[^/\]]+\]):)/+(.*)", text)
+    address = re.fullmatch(r"([^/@]+@)?([0-9]{1,3}(?:\.[0-9]{1,3}){3})/+(.*)", text)
+    if url:
+        return f"{url[1]}:{url[2]}"
+    if address:
+        return f"{address[1] or ''}{address[2]}:{address[3]}"
+    return path[1] + path[2] if path and path[2] else ""
+
+
 def parse_location(text: str) -> Location:
     """Take ``[[USER@]HOST:]DATASET`` apart; HOST may be an IPv6 address in brackets. `UsageError` for anything else.
 
     A colon before the first slash ends a host's name, as with scp.
     """
+    if meant := _meant(text):
+        raise UsageError(f"{text!r} is no place: give [USER@]HOST:DATASET without a slash in front, as in {meant}.")
     before = text.partition("/")[0]
     if ":" not in before and "[" not in before:
         return Location(None, "", check_name(text))

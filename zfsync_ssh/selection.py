@@ -36,6 +36,10 @@ class Selection:
         """`UsageError` for a pattern that is none."""
         for pattern in (*self.include, *self.exclude, *self.snapshots, *self.exclude_snapshots):
             _compiled(pattern)
+        for pattern in (*self.include, *self.exclude):
+            _check_dataset(pattern)
+        for pattern in (*self.snapshots, *self.exclude_snapshots):
+            _check_snapshot(pattern)
 
     def takes(self, child: str) -> bool:
         """Whether a dataset takes part: it, or one above it, is included, and neither it nor one above is excluded."""
@@ -78,6 +82,26 @@ class Selection:
 
 
 EVERYTHING = Selection()
+
+
+def _check_dataset(pattern: str) -> None:
+    """Refuse a glob that can match no dataset's name."""
+    if pattern.startswith("re:"):
+        return
+    plain, mark, snapshot = pattern.partition("@")
+    if mark and "[" not in pattern:
+        dataset = plain.strip("/")
+        raise UsageError(
+            f"{pattern!r} matches no dataset: give {dataset!r}, and {snapshot!r} as a pattern of snapshots."
+        )
+    if pattern != pattern.strip("/"):
+        raise UsageError(f"{pattern!r} matches no dataset: give {pattern.strip('/')!r}, relative to the source.")
+
+
+def _check_snapshot(pattern: str) -> None:
+    """Likewise for the name of a snapshot."""
+    if "@" in pattern and "[" not in pattern and not pattern.startswith("re:"):
+        raise UsageError(f"{pattern!r} matches no snapshot: give {pattern.rpartition('@')[2]!r}, what is after the @.")
 
 
 def _matches(patterns: tuple[str, ...], text: str) -> bool:

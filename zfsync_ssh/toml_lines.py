@@ -50,6 +50,20 @@ def error_line(error: tomllib.TOMLDecodeError) -> tuple[int | None, str]:
     return int(found[2]) if found[2] else None, found[1]
 
 
+_BARE = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*=\s*([^\s\"'\[{#][^\"'#]*?)\s*(?:#.*)?")
+_VALUE = re.compile(r"true|false|[+-]?[0-9][0-9_.]*")
+
+
+def bare_value(text: str, line: int) -> str:
+    """What is wrong with a line whose value is a text without quotes, as a clause; empty for another line."""
+    found = _BARE.fullmatch(text.split("\n")[line - 1])
+    if not found or _VALUE.fullmatch(found[2]):
+        return ""
+    if found[2].lower() in ("true", "false"):
+        return f"write {found[1]} = {found[2].lower()}"
+    return f'a text needs quotes: {found[1]} = "{found[2]}"'
+
+
 def _statements(text: str) -> Iterator[tuple[int, str]]:
     pending, first = "", 1
     for number, line in enumerate(text.splitlines(), 1):

@@ -19,6 +19,7 @@ from .config_values import (
     as_one_of,
     as_patterns,
     as_rate,
+    as_snapshot_patterns,
     as_span,
     as_text,
 )
@@ -53,13 +54,13 @@ def read_transfer(table: Table) -> Transfer:
     selection = Selection(
         table.take("include", as_patterns, ()),
         table.take("exclude", as_patterns, ()),
-        table.take("snapshots", as_patterns, ()),
-        table.take("exclude-snapshots", as_patterns, ()),
+        table.take("snapshots", as_snapshot_patterns, ()),
+        table.take("exclude-snapshots", as_snapshot_patterns, ()),
         not table.take("no-intermediates", as_flag, False),
         table.take("latest", as_count(0, MAX_LATEST), 0),
         table.take("since", as_time, 0.0),
     )
-    age = table.take("delete-datasets", as_span, None)
+    age = table.take("delete-datasets", _as_age, None)
     policy = Policy(
         selection=selection,
         raw=not table.take("no-raw", as_flag, False),
@@ -105,6 +106,10 @@ def as_time(value: object) -> float:
     except ValueError as error:
         raise ValueError(f"{text!r} is no time: give 30d, 12h, 2026-01-31 or 2026-01-31T18:00") from error
     return (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
+
+
+def _as_age(value: object) -> datetime.timedelta:
+    return as_span(value, "30d")
 
 
 def _as_stall_timeout(value: object) -> float:

@@ -143,7 +143,9 @@ def test_a_target_is_there_or_can_be_made() -> None:
     assert checks.target(inventory(there=False), 500, root="pool/x").level is Level.OK
     assert checks.target(inventory(there=False), 5000, root="pool/x").level is Level.WARNING
     assert checks.target(inventory(there=True, available=0), 0, root="pool/x").level is Level.PROBLEM
-    assert checks.target(inventory(there=False, above=()), 0, root="pool/x").text == "There is no pool pool"
+    none = checks.target(inventory(there=False, above=()), 0, root="pool/x")
+    assert none.text == "There is no pool pool"
+    assert "one of another host is HOST:DATASET, without a slash before it" in none.remedy
 
 
 def test_a_source_has_something_to_send() -> None:

@@ -158,9 +158,17 @@ def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(UsageError, match="is no plan that 'zfsync push --plan-out' has written"):
         options("--plan-in", str(path))
-    for bad in (tmp_path / "missing", tmp_path):
-        with pytest.raises(UsageError, match="cannot be read"):
-            options("--plan-in", str(bad))
+    path.write_text("{")
+    with pytest.raises(
+        UsageError, match=r"/plan is no plan that 'zfsync push --plan-out' has written: it is no JSON\."
+    ):
+        options("--plan-in", str(path))
+    with pytest.raises(
+        UsageError, match=r"There is no plan .*/missing: 'zfsync push --dry-run --plan-out .*/missing' "
+    ):
+        options("--plan-in", str(tmp_path / "missing"))
+    with pytest.raises(UsageError, match=r"The plan .* cannot be read: Is a directory\."):
+        options("--plan-in", str(tmp_path))
     write = options("--plan-out", str(tmp_path)).write_plan
     assert write is not None
     with pytest.raises(UsageError, match="The plan cannot be written to"):

@@ -153,6 +153,13 @@ def test_a_side_that_could_not_be_asked_is_told_whatever_is_asked_for(
         assert "reached" not in out
 
 
+def test_a_limit_that_would_never_warn_is_refused(history: History, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked("--warn", "2d", "--crit", "1h") == 2
+    assert capsys.readouterr().err == "zfsync: --warn 2d is more than --crit 1h: it would never warn.\n"
+    remember(history, "web", hours=1)
+    assert asked("web", "--warn", "2h", "--crit", "2h") == 0
+
+
 def test_both_sides_are_asked_unless_it_is_offline(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
 

@@ -26,6 +26,11 @@ def test_a_place_may_name_a_snapshot(text: str, place: tuple[str | None, str, st
     assert split_snapshot(text) == (Location(*place), snapshot)
 
 
+def test_its_help_says_what_sudo_does_not_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome("verify", "--help") == 0
+    assert "reads no contents: log in as root" in " ".join(capsys.readouterr().out.split())
+
+
 VERIFY = ("verify", "tank/data", "backup:pool/data")
 
 

@@ -46,6 +46,30 @@ def test_a_pattern_that_is_none_is_refused_at_once() -> None:
         Selection(exclude=("re:(",))
 
 
+@pytest.mark.parametrize(
+    ("selection", "why"),
+    [
+        ({"include": ("/home",)}, "'/home' matches no dataset: give 'home', relative to the source."),
+        ({"exclude": ("home/",)}, "'home/' matches no dataset: give 'home', relative to the source."),
+        ({"exclude": ("a", "a/b@x")}, "'a/b@x' matches no dataset: give 'a/b', and 'x' as a pattern of snapshots."),
+        ({"snapshots": ("@mon",)}, "'@mon' matches no snapshot: give 'mon', what is after the @."),
+        ({"exclude_snapshots": ("home@m*",)}, "'home@m*' matches no snapshot: give 'm*', what is after the @."),
+    ],
+)
+def test_a_pattern_that_can_match_nothing_is_refused_with_the_right_one(
+    selection: dict[str, tuple[str, ...]], why: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        Selection(**selection)  # type: ignore[arg-type]
+    assert str(caught.value) == why
+
+
+def test_a_pattern_that_may_match_something_is_not() -> None:
+    for one in ("re:/home/", "re:a@b", "[@a]b", "home/*", "*/tmp", ""):
+        assert Selection(include=(one,), exclude=(one,)).include == (one,)
+        assert Selection(snapshots=(one,), exclude_snapshots=(one,)).snapshots == (one,)
+
+
 def item(source: Dataset, target: Dataset | None, selection: Selection) -> Item:
     there = Inventory("dst", {"": target} if target else {}, ancestors=("dst",))
     return make_plan(

@@ -43,7 +43,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from ..config import load
 
     config = load(arguments.config)
-    count = len(config.jobs)
+    count = len(config.chosen())
     sys.stdout.write(f"{config.path}: {count} job{'s' * (count != 1)}, all well: {', '.join(config.jobs)}\n")
     return EXIT_OK
 

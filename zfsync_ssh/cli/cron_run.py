@@ -36,7 +36,8 @@ def add_run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "run",
         help="run a job now",
         description="Runs a job once: takes a snapshot of all datasets that take part, if one is due, sends what is "
-        "missing to each target, and prunes both sides. Prints nothing when all is well and there is no terminal.",
+        "missing to each target, and prunes both sides. Prints nothing when all is well and there is no terminal. Jobs "
+        "that SOURCE and TARGET make, without a configuration, are not known to status, cron install, doctor --job.",
         epilog=f"{_EXAMPLES}\n{EXIT_CODES}",
         formatter_class=Help,
     )
@@ -53,7 +54,7 @@ def add_run(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         ("--retry-for", "SPAN", "try again for so long when a host cannot be reached"),
     ):
         job.add_argument(option, metavar=metavar, help=text)
-    job.add_argument("--keep-at-least", type=int, metavar="N", help="never fewer than N of a dataset, on either side")
+    job.add_argument("--keep-at-least", type=int, metavar="N", help="the newest N of each dataset stay, on either side")
     job.add_argument("--skip-unwritten", action="store_true", help="no snapshot when nothing was written since")
     job.add_argument("--local-time", action="store_true", help="snapshots are named in local time, not in UTC")
     job.add_argument("--log-file", type=Path, metavar="FILE", help="write there what is done")
@@ -126,6 +127,8 @@ def _job(arguments: argparse.Namespace) -> Job:
     }
     if arguments.target:
         return job_of(options)
+    if "/" in arguments.source or ":" in arguments.source:  # no job has such a name
+        raise UsageError(f"TARGET is missing after {arguments.source}: say where to, as in backup:pool/data.")
     job = load(arguments.config).job(arguments.source)
     more = [f"--{name}" for name in options if name not in ("source", "wait")]
     if more:

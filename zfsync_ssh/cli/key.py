@@ -85,6 +85,8 @@ def _setup(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{arguments.host_key} is no fingerprint: give SHA256:..., as 'ssh-keygen -l' prints it.")
     if (arguments.remote_zfsync or "").startswith("-"):
         raise UsageError(f"{arguments.remote_zfsync!r} is no program: give the path of zfsync there.")
+    if arguments.read_only and arguments.append_only:
+        raise UsageError("--read-only and --append-only exclude each other: take one.")
     way = _way(arguments, place)
     served, floor = None, parse_floor(arguments.keep_at_least)
     if not arguments.unconfined:

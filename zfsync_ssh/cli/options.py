@@ -57,8 +57,8 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
         "--compress",
         choices=CHOICES,
         default=NONE,
-        help="compress the streams of datasets that ZFS itself does not compress, where both ends have the program; "
-        "auto: zstd, or else lz4, or else none (none)",
+        help="compress the streams of datasets that ZFS itself does not compress; one that is named has to be at both "
+        "ends, else the run ends with 2; auto: zstd, or else lz4, or else none (none)",
     )
     transfer.add_argument(
         "--stall-timeout",
@@ -79,18 +79,39 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
     transfer.add_argument("--no-hold", action="store_true", help="do not hold the snapshots while they are sent")
     transfer.add_argument("--skip-preflight", action="store_true", help="do not check room and features there first")
     parser.add_argument("--no-recursive", action="store_true", help="SOURCE alone, without the datasets below it")
+    parser.add_argument("-r", "-R", "--recursive", action=_Recursive, help=argparse.SUPPRESS)
 
 
-def add_attended(parser: argparse.ArgumentParser) -> None:
-    """Add what is for runs that somebody looks at, before or after."""
+class _Recursive(argparse.Action):
+    """An option of other programs: what it asks for is done in any case."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=more.get("help"))
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, arguments: object, values: object, option: str | None = None
+    ) -> None:
+        parser.error(f"there is no {option}: zfsync is recursive already, and --no-recursive sends SOURCE alone")
+
+
+def add_attended(parser: argparse.ArgumentParser, *, restores: bool = False) -> None:
+    """Add what is for runs that somebody looks at, before or after. Where they restore, all is listed in any case."""
     parser.add_argument("-n", "--dry-run", action="store_true", help="show what would be done, and why; change nothing")
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask before something is lost")
+    parser.add_argument(
+        "-y",
+        "--yes",
+        action="store_true",
+        help="do not ask before --on-divergence rollback or replace loses something; --delete-snapshots and "
+        "--delete-datasets never ask",
+    )
     parser.add_argument(
         "--plan-out", type=Path, metavar="FILE", help="write the plan to FILE; goes well with --dry-run"
     )
     parser.add_argument("--plan-in", type=Path, metavar="FILE", help="go on only if the plan still is the one in FILE")
     parser.add_argument(
-        "--list-all", action="store_true", help="list all snapshots, also of datasets that ZFS says have not changed"
+        "--list-all",
+        action="store_true",
+        help=argparse.SUPPRESS if restores else "list all snapshots, also of datasets that ZFS says have not changed",
     )
 
 
@@ -120,8 +141,8 @@ def add_choosing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_target_choices(parser: argparse.ArgumentParser) -> None:
-    """Add what may be done at the target, besides receiving."""
+def add_target_choices(parser: argparse.ArgumentParser, *, restores: bool = False) -> None:
+    """Add what may be done at the target, besides receiving. Two of them have no effect on what ``restores``."""
     there = parser.add_argument_group("at the target")
     there.add_argument(
         "--on-divergence",
@@ -131,7 +152,11 @@ def add_target_choices(parser: argparse.ArgumentParser) -> None:
         "go on from a clone of the newest snapshot in common, nothing is lost; rollback: lose what is newer; replace: "
         "lose all of it (fail)",
     )
-    there.add_argument("--no-follow-renames", action="store_true", help="do not rename there what was renamed here")
+    there.add_argument(
+        "--no-follow-renames",
+        action="store_true",
+        help=argparse.SUPPRESS if restores else "do not rename there what was renamed here",
+    )
     there.add_argument(
         "--delete-snapshots", action="store_true", help="destroy snapshots that SOURCE no longer has, but no held ones"
     )
@@ -149,7 +174,11 @@ def add_target_choices(parser: argparse.ArgumentParser) -> None:
     )
     there.add_argument("--set", action="append", default=[], metavar="PROP=VALUE", help="a property to set there")
     there.add_argument("--exclude-property", action="append", default=[], metavar="PROP", help="one not to take over")
-    there.add_argument("--no-bookmark", action="store_true", help="leave no bookmark of what was sent at SOURCE")
+    there.add_argument(
+        "--no-bookmark",
+        action="store_true",
+        help=argparse.SUPPRESS if restores else "leave no bookmark of what was sent at SOURCE",
+    )
     there.add_argument(
         "--inherit-encryption-root",
         action="store_true",
@@ -195,8 +224,12 @@ def options_of(arguments: argparse.Namespace, transfer: Transfer) -> Options:
 def _read_plan(path: Path) -> dict[str, Any]:
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The plan {path} cannot be read: {error}.") from error
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no plan {path}: 'zfsync push --dry-run --plan-out {path}' writes it.") from error
+    except OSError as error:
+        raise UsageError(f"The plan {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise UsageError(f"{path} is no plan that 'zfsync push --plan-out' has written: it is no JSON.") from error
     if not isinstance(plan, dict):
         raise UsageError(f"{path} is no plan that 'zfsync push --plan-out' has written.")
     return plan

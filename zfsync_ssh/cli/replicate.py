@@ -86,16 +86,16 @@ def add(commands: Commands) -> None:
     restore.add_argument(
         "snapshot", metavar="@SNAPSHOT", nargs="?", default="", help="go no further than this snapshot"
     )
-    _add_rest(restore, "where to, e.g. tank/data")
+    _add_rest(restore, "where to, e.g. tank/data", restores=True)
     restore.set_defaults(run=_restore)
 
 
-def _add_rest(parser: argparse.ArgumentParser, target: str) -> None:
+def _add_rest(parser: argparse.ArgumentParser, target: str, *, restores: bool = False) -> None:
     add_target(parser, "TARGET", target)
     add_transfer(parser)
-    add_attended(parser)
+    add_attended(parser, restores=restores)
     add_choosing(parser)
-    add_target_choices(parser)
+    add_target_choices(parser, restores=restores)
 
 
 def _push(arguments: argparse.Namespace) -> int:
@@ -116,6 +116,11 @@ def _restore(arguments: argparse.Namespace) -> int:
     snapshot = arguments.snapshot
     if snapshot and (not snapshot.startswith("@") or len(snapshot) < 2):
         raise UsageError(f"{snapshot!r} is no snapshot: give @NAME, between the copy and where it is to go.")
+    if arguments.target.startswith("@"):
+        raise UsageError(f"TARGET is missing after {arguments.target}: say where to, as in tank/data.")
+    copy, mark, name = arguments.source.rpartition("@")
+    if mark and ("/" in copy or ":" in copy or not ("/" in name or ":" in name)):  # else it is USER@HOST:DATASET
+        raise UsageError(f"The snapshot is a word of its own: write {copy} @{name} {arguments.target}.")
     places = parse_location(arguments.source), parse_location(arguments.target)
     # A bookmark would tie the copy to what was restored from it, which goes its own way from now on. And what was
     # renamed where it is worked with is not to be renamed back because its copy has another name still.

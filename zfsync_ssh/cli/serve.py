@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..dataset import check_name
+from ..errors import UsageError
 from .wiring import Commands, Help
 
 _EXAMPLES = """\
@@ -52,6 +53,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     from ..serve import serve
     from ..ssh_lines import check_served
 
+    if arguments.read_only and arguments.append_only:
+        raise UsageError("--read-only and --append-only exclude each other: take one.")
     root = check_name(arguments.root)
     check_served(root)
     bounds = Confinement(root, arguments.append_only, parse_floor(arguments.keep_at_least), arguments.read_only)

@@ -61,8 +61,10 @@ def _status(arguments: argparse.Namespace) -> int:
     from ..status import verdict
 
     config = load(arguments.config)
-    jobs = [config.job(name) for name in arguments.job or config.jobs]
+    jobs = config.chosen(arguments.job)
     warn, crit = _span(arguments.warn, "--warn"), _span(arguments.crit, "--crit")
+    if warn and crit and warn > crit:
+        raise UsageError(f"--warn {arguments.warn} is more than --crit {arguments.crit}: it would never warn.")
     targets, problems = asyncio.run(_survey(jobs, look=not arguments.offline))
     now = datetime.now(UTC)
     worst, line = verdict(targets, now, warn=warn, crit=crit)

@@ -47,7 +47,10 @@ def add(commands: Commands) -> None:
     )
     verify.add_argument("--seed", default="", help="choose the same ones as the run that told this seed")
     verify.add_argument("--no-recursive", action="store_true", help="these two alone, without what is below them")
-    add_connection(verify)
+    add_connection(
+        verify,
+        sudo="run 'sudo -n zfs' there, not 'zfs'; that lists, and reads no contents: log in as root for those",
+    )
     verify.set_defaults(run=_verify)
 
 

@@ -60,20 +60,25 @@ def add_target(parser: argparse.ArgumentParser, metavar: str, text: str) -> None
 def add_buffer(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the target's buffer."""
     parser.add_argument(
-        "--buffer", metavar="NAME", help="dataset in which children wait for their parents (TARGET.zfsyncbuffer)"
+        "--buffer",
+        metavar="NAME",
+        help="where children wait for their parents (TARGET.zfsyncbuffer; for a whole pool POOL/zfsyncbuffer)",
     )
 
 
-def add_connection(parser: argparse.ArgumentParser) -> None:
+SUDO = "run 'sudo -n zfs' there, not 'zfs'; on this machine zfs is run as it is"
+
+
+def add_connection(parser: argparse.ArgumentParser, sudo: str = SUDO) -> None:
     """Add the options of the way to the other host, of what runs there, and of the output."""
-    add_ssh(parser)
+    add_ssh(parser, sudo)
     show = parser.add_argument_group("output")
     show.add_argument("--json", action="store_true", help="one JSON object per line and event")
     show.add_argument("-q", "--quiet", action="store_true", help="say nothing but what failed")
     show.add_argument("-v", "--verbose", action="store_true", help="say more, and add the traceback to an error")
 
 
-def add_ssh(parser: argparse.ArgumentParser) -> None:
+def add_ssh(parser: argparse.ArgumentParser, sudo: str = SUDO) -> None:
     """Add the options of the way to the other host, and of what runs there."""
     ssh = parser.add_argument_group("connection")
     ssh.add_argument("-p", "--port", type=int, metavar="PORT", help="port of sshd there (22, or as in ssh_config)")
@@ -83,7 +88,7 @@ def add_ssh(parser: argparse.ArgumentParser) -> None:
     )
     there = parser.add_argument_group("at the other host")
     there.add_argument("--remote-python", metavar="PYTHON", help="python3 there, when it is not found by itself")
-    there.add_argument("--sudo", action="store_true", help="run 'sudo -n zfs' there, not 'zfs'")
+    there.add_argument("--sudo", action="store_true", help=sudo)
 
 
 def way_of(arguments: argparse.Namespace) -> Way:
