@@ -144,6 +144,7 @@ class Aftermath:
     # -- what is to go --
 
     async def _delete(self, control: AgentClient, made: Prepared, arrived: list[Item]) -> None:
+        """Destroy at the target what is gone at the source, by two listings of it."""
         newest = {item.child: guid for item in arrived if (guid := _base_after(item))}
         now, policy = datetime.datetime.now(datetime.UTC), self._policy
 
@@ -157,11 +158,11 @@ class Aftermath:
             # A listing takes a while, and sees neither name of what is renamed meanwhile, nor what a promotion moves.
             again = await self._source.inventory(True)
             gone_still, surplus_still = wanted(again)
-            same = {(one.child, one.words) for one in gone_still}
+            still = {(one.child, one.words) for one in gone_still}
             new = guids_of(again) - guids_of(made.source)
-            gone = [one for one in gone if (one.child, one.words) in same]
+            gone = [one for one in gone if (one.child, one.words) in still]
             gone = [one for one in gone if not new & guids_of(made.target, one.child)]
-            names = [name for name in names if name in set(surplus_still)]
+            names = sorted(set(names) & set(surplus_still), key=names.index)
         await self._delete_datasets(control, made, gone)  # first: a clone would keep the snapshot that it came from
         await self._delete_snapshots(control, names)
 

@@ -14,8 +14,11 @@ from .dataset import Host, check_name
 from .endpoint import ChannelOpener, Endpoint
 from .errors import UsageError
 from .location import Location, Way
+from .policy import Policy
+from .remembered import Remembered
 from .remote_source import AgentSource
 from .source import LocalSource, Source
+from .state import state_directory
 from .transport import SshOpener, SshOptions
 
 
@@ -65,6 +68,14 @@ def buffer_of(target: str, buffer: str | None) -> str:
     if problem:
         raise UsageError(f"{buffer} cannot be the buffer: {problem}.")
     return buffer
+
+
+def remembered(source: Location, target: Location, policy: Policy) -> tuple[Remembered, Remembered] | None:
+    """What earlier runs have listed of these two, where the plan may be made of it."""
+    if not policy.may_recall:
+        return None
+    directory = state_directory() / "remembered"
+    return Remembered(directory, source.shown), Remembered(directory, target.shown)
 
 
 def owner() -> str:

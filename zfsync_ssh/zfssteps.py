@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from .advice import to_grant
 from .blame import UNDONE
@@ -26,7 +27,7 @@ from .jobsteps import Brought, Pruned, Pushed, Rule, SourceState
 from .location import Location
 from .messages import Operation
 from .orchestrator import Options, Replication
-from .reach import buffer_of, endpoint_at, source_at
+from .reach import buffer_of, endpoint_at, remembered, source_at
 from .source import Source
 from .thinning import destruction, doomed, held, thinned
 
@@ -95,7 +96,10 @@ class ZfsSteps:
                 problems.append(f"{event.target} was not changed as it should have been, {event.problem}.")
             self._observe(event)
 
-        replication = Replication(here, there, Options.of(transfer, owner=self._owner), watch)
+        options = Options.of(transfer, owner=self._owner)
+        if self._job.retention.keep is None:  # else every dataset has a new snapshot, and nothing could be spared
+            options = replace(options, remembered=remembered(self._job.source, target, transfer.policy))
+        replication = Replication(here, there, options, watch)
         try:
             code = await replication.run()
         finally:

@@ -17,8 +17,10 @@ from zfsync_ssh.endpoint import Endpoint
 from zfsync_ssh.errors import ZfsError
 from zfsync_ssh.jobsteps import Pruned
 from zfsync_ssh.location import Location
+from zfsync_ssh.retention import parse_keep
 from zfsync_ssh.selection import Selection
 from zfsync_ssh.source import LocalSource, Source
+from zfsync_ssh.state import VARIABLE as STATE
 from zfsync_ssh.transfer import Transfer
 from zfsync_ssh.zfssteps import ZfsSteps
 
@@ -99,6 +101,22 @@ async def test_the_source_keeps_what_a_first_copy_that_was_cut_off_goes_on_with(
     assert [name for name, _ in pair.receiver.guids("dst/tree")["/a"]] == ["1", "2"]
     assert (await again.prune(None, everything)).failures == ()
     assert [name for name, _ in pair.sender.guids("src/tree")["/a"]] == ["2"]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+async def test_a_job_that_takes_no_snapshots_lists_none_again_when_nothing_has_changed(
+    pair: Pair, steps: ZfsSteps, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keep: bool
+) -> None:
+    monkeypatch.setenv(STATE, str(tmp_path / "state"))
+    retention = replace(steps._job.retention, keep=parse_keep("daily=1") if keep else None)
+    steps = ZfsSteps(replace(steps._job, retention=retention), "test", pair.events.append)
+    pair.sender.snapshot("src/tree@1")
+    assert (await steps.push(TARGET)).exit_code == 0
+    assert (await steps.push(TARGET)).exit_code == 0
+    before = len(pair.receiver.commands())
+    assert (await steps.push(TARGET)).exit_code == 0
+    listed = [command for command in pair.receiver.commands()[before:] if command[0] == "list"]
+    assert any("snapshot" in command[command.index("-t") + 1] for command in listed) is keep
 
 
 async def test_what_is_due_is_told_by_all_datasets_that_take_part(pair: Pair, steps: ZfsSteps) -> None:

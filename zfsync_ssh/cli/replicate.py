@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ..events import Observer
-    from ..remembered import Remembered
     from ..transfer import Transfer
 
 _PULL_EXAMPLES = """\
@@ -132,26 +131,19 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 def _replicate(arguments: argparse.Namespace, source: Location, target: Location, transfer: Transfer) -> int:
     from ..orchestrator import Replication
-    from ..reach import buffer_of, endpoint_at, source_at
+    from ..reach import buffer_of, endpoint_at, remembered, source_at
 
     options, way = options_of(arguments, transfer), way_of(arguments)
     there = endpoint_at(way, target, buffer_of(target.dataset, transfer.buffer))
     if source.host == target.host and (problem := overlap(source.dataset, target.dataset)):
         raise UsageError(f"{problem} target.")
     here = source_at(way, source, limited=options.rate_limit > 0)
-    if transfer.policy.may_recall and not arguments.list_all:
-        options = replace(options, remembered=(_remembered(source), _remembered(target)))
+    if not arguments.list_all:
+        options = replace(options, remembered=remembered(source, target, transfer.policy))
     return run_job(
         arguments,
         lambda observe: Replication(here, there, replace(options, confirm=_confirm(arguments, observe)), observe).run(),
     )
-
-
-def _remembered(place: Location) -> Remembered:
-    from ..remembered import Remembered
-    from ..state import state_directory
-
-    return Remembered(state_directory() / "remembered", place.shown)
 
 
 def _confirm(arguments: argparse.Namespace, observe: Observer) -> Callable[[Sequence[str]], Awaitable[bool]] | None:
