@@ -147,6 +147,7 @@ async def test_a_sample_tells_its_seed_and_reads_less(ends: Ends) -> None:
         ends.write("", str(number), "x" * 10)
     assert await ends.verify(sample=1, seed="abc") == 0
     assert any(isinstance(event, Notice) and "--seed abc" in event.text for event in ends.events)
+    assert ends.outcomes["src"].bytes < 500  # of 1000, at each end
 
 
 async def test_two_snapshots_by_name(ends: Ends) -> None:

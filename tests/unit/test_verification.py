@@ -147,7 +147,10 @@ def test_a_path_is_shown_on_one_line() -> None:
     assert shown(path_of(b"a\n\t\xff\\\x1b")) == r"a\n\t\xff\\\x1b"
 
 
-@given(st.dictionaries(paths, st.integers(0, 2)), st.dictionaries(paths, st.integers(0, 2)), st.data())
+trees = st.dictionaries(paths, st.integers(0, 2), max_size=8)
+
+
+@given(trees, trees, st.data())
 def test_however_the_streams_are_cut_what_is_found_is_the_same(
     one: dict[bytes, int], two: dict[bytes, int], data: st.DataObject
 ) -> None:
