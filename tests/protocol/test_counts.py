@@ -25,8 +25,8 @@ from zfsync_ssh.orchestrator import Options, Replication
 from zfsync_ssh.source import LocalSource
 from zfsync_ssh.zfs import DATASET_COLUMNS
 
-SIZES = (6, 13)
-"""Datasets below the root of a tree: more than there are channels, and twice that: what grows with them shows."""
+SIZES = (5, 9)
+"""Datasets below the root of a tree: more than there are channels, and about twice that: what grows with them shows."""
 CHANNELS = 4
 
 

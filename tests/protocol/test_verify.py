@@ -86,7 +86,6 @@ async def test_far_more_entries_than_a_batch_has(ends: Ends) -> None:
             (ends.of(name) / str(number)).symlink_to("x")
             os.utime(ends.of(name) / str(number), ns=(0, 0), follow_symlinks=False)
         os.utime(ends.of(name), ns=(0, 0))
-    assert await ends.verify() == 0
     (ends.of("dst") / "7777").unlink()
     os.utime(ends.of("dst"), ns=(0, 0))
     assert await ends.verify() == 3
