@@ -122,6 +122,11 @@ class State:
         with self.open() as state:
             state["hang"] = after
 
+    @property
+    def stood_still(self) -> bool:
+        """Whether anything has ever come to where it was to stand still."""
+        return os.path.exists(self.path + ".still")
+
     def destroy(self, name: str) -> None:
         """Take away a snapshot or a dataset with all below it."""
         dataset, _, short = name.partition("@")
@@ -170,6 +175,7 @@ def add(state: dict[str, Any], name: str, kind: str, properties: dict[str, str])
 def stand_still(state_file: State) -> None:
     """Do nothing, as long as that is wanted and the parent lives, and end: a test leaves nobody behind."""
     parent, wanted = os.getppid(), True
+    open(state_file.path + ".still", "a").close()
     while wanted and os.getppid() == parent:
         time.sleep(0.05)
         with state_file.open() as state:
@@ -221,6 +227,7 @@ def do_list(path: str, arguments: list[str]) -> None:
     status = 0
     with State(path).open() as state:
         datasets, holds, created = state["datasets"], state.get("holds", {}), state.get("creation", {})
+        clones = clones_of(datasets) if "clones" in columns else {}
         if f"list -t {flags.get('t')}" in state.get("refuse", ()):
             sys.stderr.write("cannot iterate filesystems: I/O error\n")  # and it ends with 0, like the real one
             return
@@ -261,8 +268,18 @@ def do_list(path: str, arguments: list[str]) -> None:
                     for entry in dataset[kind + "s"]:
                         full = name + mark + entry[0]
                         extra = {"userrefs": len(holds.get(full, [])), "creation": created.get(full, entry[2])}
+                        extra["clones"] = ",".join(clones.get(full, [])) or "-"
                         row(columns, full, kind, entry, extra)
     sys.exit(status)
+
+
+def clones_of(datasets: dict[str, Any]) -> dict[str, list[str]]:
+    """The clones of each snapshot that has any."""
+    found: dict[str, list[str]] = {}
+    for name, dataset in datasets.items():
+        if dataset["properties"].get("origin"):
+            found.setdefault(dataset["properties"]["origin"], []).append(name)
+    return found
 
 
 INHERITED = ("zfsync:placeholder", "readonly")
@@ -286,7 +303,7 @@ def row(columns: list[str], name: str, kind: str, entry: list[Any], dataset: dic
         "written": dataset.get("written", entry[3]),
         "receive_resume_token": dataset.get("token") or "-", "encryption": "off",
         "userrefs": dataset.get("userrefs", 0), "creation": dataset.get("creation", "-"),
-        "referenced": dataset.get("referenced", "-"),
+        "referenced": dataset.get("referenced", "-"), "clones": dataset.get("clones", "-"),
         "available": 1 << 40, "compression": "off", "mounted": "no",
         "snapshots_changed": dataset["changed"] if dataset.get("changed") else "-",
     }  # fmt: skip
@@ -705,6 +722,8 @@ def destroy_marks(path: str, name: str) -> None:
                 fail(f"cannot destroy snapshot {dataset}@{entry[0]}: permission denied")
             if state.get("holds", {}).get(f"{dataset}@{entry[0]}"):
                 fail(f"cannot destroy snapshot {dataset}@{entry[0]}: it's being held. Run 'zfs holds -r {name}'.")
+            if f"{dataset}@{entry[0]}" in clones_of(state["datasets"]):
+                fail(f"cannot destroy '{dataset}@{entry[0]}': snapshot has dependent clones")
         there[:] = [entry for entry in there if entry not in gone]
 
 

@@ -74,7 +74,7 @@ class Pair:
     ) -> int:
         """Likewise, with an observer of its own."""
         end: Source = self.remote_source(source) if pull else LocalSource(source, zfs_command(self.sender))
-        chosen = Options(**{"owner": "test", **options})
+        chosen = Options(**{"owner": "test", "channels": 2, **options})
         return await Replication(end, self.target(root), chosen, observe).run()
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import agents
-from tests.fakezfs import State, begin_record, content
+from tests.fakezfs import State, begin_record, content, make_token
 from tests.protocol.conftest import zfs_command
 from zfsync_ssh import bootstrap
 from zfsync_ssh.dataset import Snapshot
@@ -405,6 +405,51 @@ def test_the_buffer_is_emptied_parents_first_and_then_goes(talk: Talk) -> None:
     assert talk.ask(CleanBuffer()) == Results(())
 
 
+def waiting(talk: Talk, *children: str) -> dict[str, str]:
+    """Put children into the buffer; where each is in it."""
+    talk.receiver.create("dst/tree")
+    talk.receiver.create("dst/tree.zfsyncbuffer", **{"zfsync:placeholder": "dst/tree.zfsyncbuffer"})
+    places = {child: "dst/tree.zfsyncbuffer/" + child.encode().hex().upper() for child in children}
+    for child, name in places.items():
+        talk.receiver.create(name, **{"zfsync:path": "dst/tree" + child})
+    return places
+
+
+def test_what_has_not_arrived_whole_stays_in_the_buffer_and_so_does_the_buffer(talk: Talk) -> None:
+    places = waiting(talk, "/part", "/whole")
+    talk.receiver.snapshot(places["/whole"] + "@1")
+    with talk.receiver.open() as state:  # the first has but begun; of the second, the next snapshot has
+        for name in places.values():
+            state["datasets"][name]["token"] = make_token({"toguid": 5, "toname": "src/tree@2"})
+    talk.begin()
+    results = talk.ask(CleanBuffer())
+    assert isinstance(results, Results)
+    assert {result.name: (result.ok, result.code) for result in results.results} == {
+        "/part": (False, "partial"),
+        "/whole": (True, ""),
+    }
+    assert set(talk.receiver.guids("dst")) - {"", "/tree.zfsyncbuffer"} == {
+        "/tree", "/tree/whole", places["/part"].removeprefix("dst"),
+    }  # fmt: skip
+    assert talk.receiver.property(places["/part"], "zfsync:path") == "dst/tree/part"
+
+
+@pytest.mark.parametrize("count", [2, 10])
+def test_what_cannot_be_renamed_stays_in_the_buffer(talk: Talk, count: int) -> None:
+    places = waiting(talk, *(f"/{number}" for number in range(count)))
+    with talk.receiver.open() as state:
+        state["refuse"] = ["rename"]
+    before = talk.receiver.guids("dst")
+    talk.begin()
+    results = talk.ask(CleanBuffer())
+    assert isinstance(results, Results)
+    assert {result.name: result.ok for result in results.results} == dict.fromkeys(places, False)
+    assert talk.receiver.guids("dst") == before
+    assert {talk.receiver.property(name, "zfsync:path") for name in places.values()} == {
+        "dst/tree" + child for child in places
+    }
+
+
 def test_the_mark_of_the_buffer_goes_from_what_a_run_that_was_cut_off_had_renamed_already(talk: Talk) -> None:
     talk.receiver.create("dst/tree")
     talk.receiver.create("dst/tree.zfsyncbuffer", **{"zfsync:placeholder": "dst/tree.zfsyncbuffer"})
@@ -459,7 +504,10 @@ def test_a_placeholder_is_filled(talk: Talk) -> None:
     assert talk.receiver.property("dst/tree/p", "zfsync:placeholder") is None
 
 
-@pytest.mark.parametrize("changed", [{"readonly": "off"}, {"canmount": "on"}, {"zfsync:placeholder": "dst/other"}])
+@pytest.mark.parametrize(
+    "changed",
+    [{"readonly": "off"}, {"canmount": "on"}, {"mounted": "yes"}, {"zfsync:placeholder": "dst/other"}],
+)
 def test_a_placeholder_that_may_have_been_written_to_is_not_replaced(talk: Talk, changed: dict[str, str]) -> None:
     talk.receiver.create("dst/tree/p", **{**PLACEHOLDER, **changed})
     assert fill(talk, fake_stream(SNAPSHOTS[0])).code == "exists"
@@ -498,6 +546,11 @@ def test_a_partial_receive_that_was_not_raw_is_never_resumed_for_an_encrypted_so
     assert (answer.decision.kind, answer.decision.discard) == (NEW, True)
 
 
-def test_the_environment_of_the_tests_has_file_descriptors_left() -> None:
-    """The tests above open and close dozens of agents: none of them may leak."""
-    assert len(os.listdir("/proc/self/fd")) < 60
+def test_an_agent_that_has_ended_leaves_no_descriptors(talk: Talk) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        other = Talk(talk.receiver)
+        other.begin()
+        assert isinstance(other.ask(sync()), Answer)
+        other.end()
+    assert len(os.listdir("/proc/self/fd")) <= before

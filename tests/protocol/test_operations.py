@@ -27,7 +27,7 @@ from zfsync_ssh.policy import Divergence, Policy
 from zfsync_ssh.selection import Selection
 from zfsync_ssh.source import LocalSource, Source
 from zfsync_ssh.tree import Tree
-from zfsync_ssh.zfs import GONE_PROPERTY
+from zfsync_ssh.zfs import GONE_PROPERTY, PLACEHOLDER_PROPERTY
 
 TAG = str(tag_of("there:dst/tree", "0123456789ab"))
 TARGET = "there:dst/tree"
@@ -193,19 +193,21 @@ def test_nothing_is_destroyed_of_what_zfs_could_not_list_to_the_end(target: Mach
     assert target.state.guids("dst/tree") == before
 
 
+@pytest.mark.parametrize("why", ["is held", "has the clone dst/tree/c"])
 @pytest.mark.parametrize("verb", ["destroy", "hollow"])
-def test_of_a_dataset_with_a_held_snapshot_no_other_is_destroyed_however_many_there_are(
-    target: Machine, verb: str
+def test_of_a_dataset_with_a_snapshot_that_is_needed_no_other_is_destroyed_however_many_there_are(
+    target: Machine, verb: str, why: str
 ) -> None:
+    target.state.create("dst/tree/c", origin="dst/tree/b@last" if "clone" in why else "")
     with target.state.open() as state:
         marks = state["datasets"]["dst/tree/b"]["snapshots"]
         marks += [["n" * 200 + str(number), 10_000 + number, 10_000 + number, 0] for number in range(600)]
         marks.append(["last", 99_999, 99_999, 0])
-        state.setdefault("holds", {})["dst/tree/b@last"] = ["mine"]
+        state.setdefault("holds", {})["dst/tree/b@last"] = ["mine"] if why == "is held" else []
     result = target.do(verb, "dst/tree/b", "99999")
-    assert (result.ok, result.code) == (False, "busy")
-    assert "@last is held" in result.message
+    assert (result.ok, result.code, result.message) == (False, "busy", f"its snapshot @last {why}")
     assert len(target.snapshots("dst/tree/b")) == 603
+    assert target.state.property("dst/tree/b", PLACEHOLDER_PROPERTY) is None
 
 
 def test_holds_are_announced_made_given_back_and_forgotten(source: Machine) -> None:
@@ -638,14 +640,13 @@ async def test_without_recursion_what_is_below_the_root_stays_what_it_is(pair: P
     assert await pair.push() == 0
     pair.receiver.snapshot("dst/tree@mine")
     pair.sender.snapshot("src/tree@2")
-    before = pair.receiver.guids("dst/tree/a")
+    before = pair.receiver.guids("dst/tree")
     policy = Policy(on_divergence=choice, delete_datasets=True, bookmark=False)
     await pair.push(policy=policy, recursive=False, dry_run=True)
     assert not any("source is gone" in change.words for change in changes(pair))
-    await pair.push(policy=policy, recursive=False)
-    everything = pair.receiver.guids("dst")
-    assert everything["/tree/a"] == before[""]
-    assert "/tree/b" in everything
+    assert await pair.push(policy=policy, recursive=False) == 0
+    after = pair.receiver.guids("dst/tree")
+    assert [after[child] for child in ("/a", "/b")] == [before[child] for child in ("/a", "/b")]
 
 
 async def test_a_dataset_that_is_gone_goes_but_not_when_something_failed(pair: Pair) -> None:
@@ -759,6 +760,34 @@ async def test_what_a_second_look_at_the_source_finds_under_another_name_stays(
     assert [name for name, _ in after["/a"]] == ["1x", "2x"]  # only what is gone indeed
 
 
+@pytest.mark.parametrize(("age", "loss"), [(0.0, "1 snapshots, 0 bytes"), (86400.0, "")])
+async def test_a_dry_run_tells_which_datasets_are_to_go_and_neither_destroys_nor_marks_them(
+    pair: Pair, age: float, loss: str
+) -> None:
+    diverged(pair)
+    assert await pair.push() == 0
+    pair.sender.destroy("src/tree/b")
+    before = len(pair.receiver.commands())
+    assert await pair.push(policy=Policy(delete_datasets=True, delete_age=age), dry_run=True) == 0
+    told = [(change.target, change.loss, change.planned, change.problem) for change in changes(pair)]
+    assert told == [("there:dst/tree/b", loss, True, "")]
+    assert {command[0] for command in pair.receiver.commands()[before:]} == {"list"}
+    assert pair.receiver.guids("dst/tree")["/b"]
+
+
+async def test_after_a_rename_that_was_refused_no_dataset_is_destroyed(pair: Pair) -> None:
+    diverged(pair)
+    assert await pair.push() == 0
+    with pair.sender.open() as state:
+        state["datasets"]["src/tree/c"] = state["datasets"].pop("src/tree/a")
+    with pair.receiver.open() as state:
+        state["refuse"] = ["rename"]
+    before = pair.receiver.guids("dst/tree")["/a"]
+    assert await pair.push(policy=Policy(delete_datasets=True)) == 3
+    assert {outcome.code for outcome in pair.outcomes.values()} == {""}  # nothing else has failed
+    assert pair.receiver.guids("dst/tree")["/a"] == before
+
+
 async def test_what_is_back_loses_its_mark_though_something_failed(pair: Pair) -> None:
     diverged(pair)
     assert await pair.push() == 0
@@ -794,6 +823,21 @@ async def test_snapshots_that_are_gone_go_and_held_ones_are_told(pair: Pair) -> 
     assert [name for name, _ in pair.receiver.guids("dst/tree")[""]] == ["2", "4"]
     assert changes(pair)[0].loss == "2 snapshots from @1 to @3"
     assert any(isinstance(event, Notice) and "dst/tree@2 stays" in event.text for event in pair.events)
+
+
+async def test_of_what_did_not_arrive_no_snapshot_is_destroyed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    diverged(pair)
+    assert await pair.push() == 0
+    pair.sender.destroy("src/tree/a@1")  # a bookmark alone is left of what both have in common
+    pair.sender.snapshot("src/tree/a@2", 900_000)
+    before = pair.receiver.guids("dst/tree")["/a"]
+    policy = Policy(delete_snapshots=True)
+    monkeypatch.setenv("FAKEZFS_FULL", "200000")
+    assert await pair.push(policy=policy) == 3
+    assert pair.receiver.guids("dst/tree")["/a"] == before
+    monkeypatch.delenv("FAKEZFS_FULL")
+    assert await pair.push(policy=policy) == 0
+    assert pair.receiver.guids("dst/tree") == pair.sender.guids("src/tree")
 
 
 async def test_more_properties_than_a_message_holds_fail_their_dataset_alone(pair: Pair) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -106,8 +105,7 @@ async def test_what_was_to_arrive_below_one_that_fails_is_sent_again_to_the_buff
     def observe(event: Event) -> None:
         pair.events.append(event)
         if isinstance(event, SendEnded) and event.source == "src/tree/a/b":
-            eventually("the root's receive has begun", lambda: any(c[0] == "receive" for c in pair.receiver.commands()))
-            time.sleep(1)  # it has to read that it is to stand still
+            eventually("the root's receive stands still", lambda: pair.receiver.stood_still)
             pair.receiver.hang()
 
     assert await pair.replicate(observe, channels=1) == 3

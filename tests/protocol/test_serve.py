@@ -62,8 +62,15 @@ def confined(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Con
     return made
 
 
-@pytest.mark.parametrize("bounds", [{}, {"append_only": True}, {"keep_at_least": 2}])
-@pytest.mark.parametrize("root", ["dst/served", "dst/served/deep/er"])
+@pytest.mark.parametrize(
+    ("root", "bounds"),
+    [
+        ("dst/served", {}),
+        ("dst/served", {"append_only": True}),
+        ("dst/served", {"keep_at_least": 2}),
+        ("dst/served/deep/er", {"append_only": True}),
+    ],
+)
 async def test_a_tree_arrives_and_is_kept_up_to_date(confined: Confined, root: str, bounds: dict[str, Any]) -> None:
     confined.bounds = bounds
     assert await confined.push(root=root) == 0

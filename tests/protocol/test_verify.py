@@ -86,7 +86,6 @@ async def test_far_more_entries_than_a_batch_has(ends: Ends) -> None:
             (ends.of(name) / str(number)).symlink_to("x")
             os.utime(ends.of(name) / str(number), ns=(0, 0), follow_symlinks=False)
         os.utime(ends.of(name), ns=(0, 0))
-    assert await ends.verify() == 0
     (ends.of("dst") / "7777").unlink()
     os.utime(ends.of("dst"), ns=(0, 0))
     assert await ends.verify() == 3
@@ -147,6 +146,7 @@ async def test_a_sample_tells_its_seed_and_reads_less(ends: Ends) -> None:
         ends.write("", str(number), "x" * 10)
     assert await ends.verify(sample=1, seed="abc") == 0
     assert any(isinstance(event, Notice) and "--seed abc" in event.text for event in ends.events)
+    assert ends.outcomes["src"].bytes < 500  # of 1000, at each end
 
 
 async def test_two_snapshots_by_name(ends: Ends) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -216,7 +217,9 @@ async def test_a_slow_pool_that_takes_a_little_now_and_then_is_waited_for(
 ) -> None:
     tree(pair)
     monkeypatch.setenv("FAKEZFS_SLOW", "0.02")  # for each 64 KiB: longer than the limit for all of it
+    started = time.monotonic()
     assert await pair.push(stall_timeout=LIMIT) == 0
+    assert time.monotonic() - started > LIMIT  # or it was not slow
 
 
 @pytest.fixture

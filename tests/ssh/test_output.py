@@ -85,7 +85,7 @@ def test_a_reader_that_goes_away_does_not_break_the_transfer(more: list[str], si
     run.stdout.close()
     assert run.stderr is not None
     assert "Traceback" not in run.stderr.read()
-    run.wait(ENDS_SECONDS)
+    assert run.wait(ENDS_SECONDS) == 0
     assert site.arrived
 
 

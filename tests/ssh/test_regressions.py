@@ -7,38 +7,15 @@ import socket
 
 from tests.ssh.processes import eventually
 from tests.ssh.site import AT_ONCE, ENDS_SECONDS, Site, Sshd
-from tests.ssh.test_cut import LARGE, SLOW_SECONDS, Pushing, Zfsync, pushing, receiving  # noqa: F401
+from tests.ssh.test_cut import Zfsync
 
 
-def test_a_failed_connection_leaves_no_zfs_list_behind(site: Site) -> None:
-    site.script("near/zfs", "sleep 1")
+def test_a_refused_connection_is_one_sentence_and_leaves_no_zfs_list_behind(site: Site) -> None:
+    site.script("near/zfs", "exec sleep 60")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert "Traceback" not in site.push(port).err
-    assert "ResourceWarning" not in site.push(port).err
-
-
-def test_connection_refused_in_words(site: Site) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    assert "127.0.0.1 cannot be reached: Connection refused." in site.push(port).err
-
-
-def test_no_future_is_forgotten(site: Site, sshd: Sshd, pushing: Pushing) -> None:  # noqa: F811
-    for child in "cde":
-        site.tree(child)
-    started = pushing(sshd.port, "--channels", "2", "--json")
-    eventually("a has an agent", lambda: site.agent_of("a")).kill()
-    assert site.wait(started).err == ""
-
-
-def test_a_dead_channel_takes_no_more_datasets(site: Site, sshd: Sshd, pushing: Pushing) -> None:  # noqa: F811
-    for child in "cde":
-        site.tree(child)
-    started = pushing(sshd.port, "--channels", "2", "--json")
-    eventually("a has an agent", lambda: site.agent_of("a")).kill()
-    run = site.wait(started)
-    assert [name for name, outcome in run.outcomes.items() if outcome["status"] == "failed"] == ["tree/a"]
+    assert "127.0.0.1 cannot be reached: Connection refused." in site.push(port).sentence
+    site.nothing_is_left()
 
 
 def test_a_reader_that_goes_away_is_no_failure(site: Site, sshd: Sshd) -> None:

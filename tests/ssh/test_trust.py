@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.ssh.processes import eventually
-from tests.ssh.site import Run, Site, Sshd
+from tests.ssh.site import AT_ONCE, Run, Site, Sshd
 
 Zfsync = Callable[[list[str]], Run]
 
@@ -63,38 +62,16 @@ def test_a_host_certificate_of_a_revoked_authority_is_not(site: Site, zfsync: Zf
 # -- what is given away --
 
 
-def test_the_ssh_agent_is_never_forwarded_whatever_the_configuration_says(site: Site, sshd: Sshd) -> None:
-    (site.directory / "ssh_config").write_text("Host *\n ForwardAgent yes\n ForwardX11 yes\n")
-    socket = site.directory / "agent.sock"
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
-    try:
-        eventually("the ssh-agent is there", socket.exists)
-        seen = site.directory / "seen"
-        python = site.script("python-that-looks", f'env > {seen}\nexec {shutil.which("python3")} "$@"')
-        site.tree("a")
-        site.environment["SSH_AUTH_SOCK"] = str(socket)
-        run = site.push(sshd.port, "--remote-python", str(python))
-    finally:
-        agent.terminate()
-        agent.wait()
-    assert (run.status, run.err) == (0, "")
-    assert "HOME=" in seen.read_text()
-    assert "SSH_AUTH_SOCK" not in seen.read_text()
-    assert "DISPLAY" not in seen.read_text()
-    assert "agent-req" not in sshd.log
-
-
 def test_no_key_or_token_is_in_a_process_list_or_in_what_is_said(site: Site, sshd: Sshd) -> None:
-    site.tree("a", size=4 << 20)
-    site.be_slow(0.05)
-    started = site.start(site.arguments(sshd.port, "-v"))
-    eventually("a is received", lambda: site.receives("a"))
-    lines = [
-        Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        for pid in os.listdir("/proc")
-        if pid.isdigit() and os.path.exists(f"/proc/{pid}/cmdline")
-    ]
-    site.be_slow(0)
+    site.tree("a")
+    with site.held():
+        started = site.start(site.arguments(sshd.port, "-v", *AT_ONCE))
+        eventually("a is received", lambda: site.receives("a"))
+        lines = [
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            for pid in os.listdir("/proc")
+            if pid.isdigit() and os.path.exists(f"/proc/{pid}/cmdline")
+        ]
     run = site.wait(started)
     assert run.status == 0
     key = "".join(site.keys.user.read_text().splitlines()[1:-1])
