@@ -77,7 +77,7 @@ async def test_channels_that_are_opened_ahead_are_given_up_by_a_run_that_does_no
 
 async def test_what_is_below_a_large_dataset_does_not_wait_for_it(pair: Pair) -> None:
     tree(pair)
-    assert await pair.push(policy=Policy(buffer_behind=0)) == 0
+    assert await pair.push(channels=4, policy=Policy(buffer_behind=0)) == 0
     started = {event.source: event.buffered for event in pair.events if isinstance(event, SendStarted)}
     assert started == {"src/tree": False, "src/tree/a": True, "src/tree/a/b": True, "src/tree/v:1 x": True}
     assert [event.renamed for event in pair.events if isinstance(event, Cleaned)] == [3]
