@@ -35,7 +35,8 @@ class Driver(Protocol):
         """Hold ``snapshots``; one that has a hold of this tag already is no failure."""
 
     def release(self, snapshots: Sequence[str], tag: str) -> List[Failed]:
-        """Give holds back. What is ``missing`` may have been renamed, and its hold with it."""
+        """Give holds back. What is not there is no failure, but told as missing where its hold would outlive us: it may
+        have been renamed."""
 
     def bookmark(self, marks: Sequence[Tuple[str, str]]) -> List[Failed]:
         """Make bookmarks, ``(bookmark, snapshot)``; one that is there already, of that snapshot, is no failure."""

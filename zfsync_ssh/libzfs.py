@@ -91,7 +91,7 @@ class LibDriver:
     def release(self, snapshots: Sequence[str], tag: str) -> List[Failed]:
         """See `Driver`."""
         tags = [tag.encode()]
-        return self._each(snapshots, lambda batch: self._lzc.lzc_release(dict.fromkeys(batch, tags)))
+        return self._each(snapshots, lambda batch: self._lzc.lzc_release(dict.fromkeys(batch, tags)), ("missing",))
 
     def bookmark(self, marks: Sequence[Tuple[str, str]]) -> List[Failed]:
         """See `Driver`."""
