@@ -9,10 +9,12 @@ from .align import Change, Target
 from .dataset import Dataset, Inventory
 from .decision import RESUME, decide, state_of
 from .messages import Operation
+from .policy import Policy
+from .zfs import STREAM_FLAGS
 
 
-def make_room(source: Inventory, target: Target, *, raw: bool) -> list[Change]:
-    """Let go what is in the way of the copies of ``source``, the datasets that take part; ``raw`` as in `Policy`.
+def make_room(source: Inventory, target: Target, policy: Policy) -> list[Change]:
+    """Let go what is in the way of the copies of ``source``, the datasets that take part.
 
     What is below first: it waits in the buffer by itself when what is above goes.
     """
@@ -21,7 +23,7 @@ def make_room(source: Inventory, target: Target, *, raw: bool) -> list[Change]:
         there = target.datasets.get(child)
         if there is None or there.snapshots or target.holds_buffer(child):
             continue
-        verb = _let_go(dataset, there, raw=raw, parent=bool(target.children(child)))
+        verb = _let_go(dataset, there, policy, parent=bool(target.children(child)))
         if verb and all(target.can_park(other, other) for other in target.children(child)):
             operations = [operation for other in target.children(child) for operation in target.park(other, other)]
             operations.append(Operation(verb, there.name))
@@ -33,18 +35,20 @@ def make_room(source: Inventory, target: Target, *, raw: bool) -> list[Change]:
     return changes
 
 
-def _let_go(dataset: Dataset, there: Dataset, *, raw: bool, parent: bool) -> str:
+def _let_go(dataset: Dataset, there: Dataset, policy: Policy, *, parent: bool) -> str:
     """The operation that lets ``there``, which has no snapshot, go; empty where it is not in the way."""
     if there.placeholder and not there.token:
         fits = dataset.kind == there.kind or not parent  # nothing can be below a volume
-        return "vacate" if dataset.snapshots and fits and not takes_over(dataset, there, raw=raw) else ""
+        return "vacate" if dataset.snapshots and fits and not takes_over(dataset, there, raw=policy.raw) else ""
     if there.complete or there.placeholder:
         return ""
     if not dataset.snapshots:
         return "drop"
     # A partial receive that is dropped goes with its dataset, which cannot go while something is below it.
-    decision = decide(dataset.snapshots, dataset.bookmarks, state_of(there), dataset.encrypted and raw)
-    return "drop" if parent and decision.kind != RESUME else ""
+    raw = dataset.encrypted and policy.raw
+    decision = decide(dataset.snapshots, dataset.bookmarks, state_of(there), raw, flags=STREAM_FLAGS)
+    goes_on = policy.resume and decision.kind == RESUME  # or may do so: of which kind it is, the plan looks at
+    return "drop" if parent and not goes_on else ""
 
 
 def takes_over(dataset: Dataset, placeholder: Dataset, *, raw: bool) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from tests.fakezfs import make_token
 from tests.unit.alignment import BUFFER, Model, aligned, source_of, target_of
 from tests.unit.dsl import dataset
 from tests.unit.test_decision import token
 from zfsync_ssh.align import Change, Target
 from zfsync_ssh.dataset import VOLUME, Dataset
 from zfsync_ssh.messages import Operation
+from zfsync_ssh.policy import Policy
 from zfsync_ssh.room import make_room
 
 CLEAR, ENCRYPTED = dataset("@x,1"), dataset("@x,1")._replace(encrypted=True)
@@ -17,13 +21,13 @@ PLACEHOLDER = dataset("", placeholder=True)
 BELOW = {"/a/k": "@k,5", "/a/k/l": "@l,6"}
 
 
-def room(here: Dataset, there: Dataset, below: dict[str, str] | None = None, *, raw: bool = True) -> list[Change]:
+def room(here: Dataset, there: Dataset, below: dict[str, str] | None = None, **policy: bool) -> list[Change]:
     """What is done for ``here``, the child ``/a`` of the source, when ``there`` is in its place."""
     source, target = source_of({"": "@r,9"}), target_of({"": "@r,9", **(below or {})})
     source.datasets["/a"] = here._replace(name="src/a")
     target.datasets["/a"] = there._replace(name="dst/a")
     model = Model(target)
-    changes = make_room(source, target, raw=raw)
+    changes = make_room(source, target, replace(Policy(), **policy))  # type: ignore[arg-type]
     model.carry_out(changes)
     assert {name: guid for name, guid in model.guids.items() if guid} == aligned(target)
     return changes
@@ -71,15 +75,18 @@ def test_the_beginning_of_a_stream_that_nothing_follows_goes() -> None:
     assert verbs(room(CLEAR, begun)) == []  # the stream that begins anew drops it
     assert verbs(room(CLEAR, begun, BELOW)) == ["buffer", "park", "drop"]
     assert verbs(room(CLEAR, dataset("", token=token(1)), BELOW)) == []  # it is resumed
+    flagged = make_token({"toguid": 1, "toname": "src/a@x", "bytes": 100, "largeblockok": 1})
+    assert verbs(room(CLEAR, dataset("", token=flagged), BELOW)) == []
+    assert verbs(room(CLEAR, dataset("", token=token(1)), BELOW, resume=False)) == ["buffer", "park", "drop"]
 
 
 def test_what_has_the_buffer_in_it_or_whose_children_cannot_wait_there_stays() -> None:
     source, target = source_of({"/a": "@x,1"}), Target(target_of({}).inventory(), "dst/a/buffer")
     source.datasets["/a"] = ENCRYPTED
     target.datasets["/a"] = PLACEHOLDER._replace(name="dst/a")
-    assert make_room(source, target, raw=True) == []
+    assert make_room(source, target, Policy()) == []
     target = target_of({"": "@r,9", **BELOW})
     target.datasets["/a"] = PLACEHOLDER._replace(name="dst/a")
     target.buffered["/a/k"] = dataset("@other,8", f"{BUFFER}/2F612F6B")
-    assert make_room(source, target, raw=True) == []
+    assert make_room(source, target, Policy()) == []
     assert "/a" in target.datasets
