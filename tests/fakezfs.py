@@ -657,6 +657,8 @@ def do_get(path: str, arguments: list[str]) -> None:
         for name in names:
             for key, value in datasets[name]["properties"].items():
                 print(f"{name}\t{key}\t{value}")
+    elif flags["o"] == "property":  # all that it has itself
+        print("\n".join(datasets[names[0]]["properties"]))
     elif flags["o"] == "name,value":  # -s local: what has the property itself
         for name in [name for name in datasets if name == names[0] or name.startswith(names[0] + "/")]:
             if keys in datasets[name]["properties"]:

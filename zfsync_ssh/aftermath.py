@@ -27,12 +27,21 @@ class Aftermath:
     """Ends a run from ``source`` to ``target``; in a ``dry_run`` only says what it would do."""
 
     def __init__(
-        self, source: Source, target: Endpoint, *, policy: Policy, dry_run: bool, ledger: Ledger, observe: Observer
+        self,
+        source: Source,
+        target: Endpoint,
+        *,
+        policy: Policy,
+        dry_run: bool,
+        recursive: bool,
+        ledger: Ledger,
+        observe: Observer,
     ) -> None:
         self._source = source
         self._target = target
         self._policy = policy
         self._dry_run = dry_run
+        self._recursive = recursive
         self._ledger = ledger
         self._observe = observe
         self.refused = False
@@ -156,7 +165,7 @@ class Aftermath:
         gone, names = wanted(made.source)
         if (gone or names) and not self._dry_run:
             # A listing takes a while, and sees neither name of what is renamed meanwhile, nor what a promotion moves.
-            again = await self._source.inventory(True)
+            again = await self._source.inventory(self._recursive)
             gone_still, surplus_still = wanted(again)
             still = {(one.child, one.words) for one in gone_still}
             new = guids_of(again) - guids_of(made.source)

@@ -19,7 +19,7 @@ class SourceState:
     """What has to be known of the source before a snapshot is taken."""
 
     snapshots: tuple[Snapshot, ...]
-    """Those of all datasets that take part, one of each name: they tell what is due."""
+    """Those that were taken of the whole tree, one of each name: they tell what is due."""
     names: frozenset[str] = frozenset()
     """Every name of a snapshot or bookmark anywhere in the tree: none of them is given again."""
     written: bool = True

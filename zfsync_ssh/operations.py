@@ -178,12 +178,24 @@ class Operations:
         if refused is None or refused.code != "key":
             return refused
         # Below a copy that came raw, and whose key was never here, nothing can be made that inherits its encryption.
-        return self._create(operation, [("encryption", "off"), *properties])
+        refused = self._create(operation, [("encryption", "off"), *properties])
+        return refused or Result(True, "clear", "without encryption, since the key is not loaded there", operation.name)
 
     def _vacate(self, operation: Operation) -> Optional[Result]:
         if not self._tree.is_empty_placeholder(operation.name):
             return Result(False, "exists", "it is no longer zfsync's own empty placeholder", operation.name)
-        return self._run(operation, zfs.destroy_empty(operation.name))
+        own = [row[0] for row in self._tree.zfs(zfs.get_local(operation.name)).rows]
+        others = [name for name in own if name not in _OF_PLACEHOLDERS and not name.startswith("zfsync:")]
+        if others:
+            return Result(False, "exists", "%s was set on it, and would go with it" % others[0], operation.name)
+        return self._childless(operation) or self._run(operation, zfs.destroy_empty(operation.name))
+
+    def _childless(self, operation: Operation) -> Optional[Result]:
+        """None when nothing is below the dataset; else why it cannot go."""
+        listed = self._tree.zfs(zfs.list_children(operation.name))
+        if listed.status or listing_problem(0, listed.stderr):
+            return _refused(listed, operation.name)
+        return Result(False, "busy", "it has children", operation.name) if len(listed.lines) > 1 else None
 
     def _buffer(self, operation: Operation) -> Optional[Result]:
         # Told apart by the mark from a dataset of somebody else's that was named as the buffer: that one never goes.
@@ -195,14 +207,15 @@ class Operations:
 
     def _rename(self, operation: Operation) -> Optional[Result]:
         done = self._run(operation, zfs.rename(operation.name, *operation.arguments))
-        return done or self._mark_anew(operation.arguments[0])
+        return done or self._mark_anew(operation.name, operation.arguments[0])
 
-    def _mark_anew(self, name: str) -> Optional[Result]:
-        """Let the mark of each placeholder that was renamed with ``name`` say what it is called now: see `Dataset`."""
+    def _mark_anew(self, old: str, name: str) -> Optional[Result]:
+        """Let the mark of each placeholder that was renamed along, from ``old`` to ``name``, say what it is now."""
         for place, mark in self._tree.zfs(zfs.list_placeholders(name)).rows:
-            refused = self._set(Operation("", place), [(zfs.PLACEHOLDER_PROPERTY, place)]) if mark != place else None
-            if refused is not None:
-                return refused
+            if mark == old + place[len(name) :]:
+                refused = self._set(Operation("", place), [(zfs.PLACEHOLDER_PROPERTY, place)])
+                if refused is not None:
+                    return refused
         return None
 
     def _move(self, name: str, to: str, kind: str, count: int) -> Optional[Result]:
@@ -215,7 +228,8 @@ class Operations:
     def _park(self, operation: Operation) -> Optional[Result]:
         place, kind, name = operation.arguments
         mark = zfs.set_properties([(PATH_PROPERTY, name)], [operation.name])
-        return self._run(operation, mark, zfs.rename(operation.name, place, kind)) or self._mark_anew(place)
+        done = self._run(operation, mark, zfs.rename(operation.name, place, kind))
+        return done or self._mark_anew(operation.name, place)
 
     def _aside(self, operation: Operation) -> Optional[Result]:
         name, kind = operation.arguments
@@ -237,12 +251,9 @@ class Operations:
         return self._set(operation, closed) or self._without_snapshots(operation) or self._set(operation, mark)
 
     def _destroy(self, operation: Operation) -> Optional[Result]:
-        listed = self._tree.zfs(zfs.list_children(operation.name))
-        if listed.status or listing_problem(0, listed.stderr):
-            refused = _refused(listed, operation.name)
+        refused = self._childless(operation)
+        if refused is not None:
             return None if refused.code == "missing" else refused
-        if len(listed.lines) > 1:
-            return Result(False, "busy", "it has children", operation.name)
         return self._without_snapshots(operation) or self._run(operation, zfs.destroy_empty(operation.name))
 
     def _without_snapshots(self, operation: Operation) -> Optional[Result]:
@@ -323,7 +334,7 @@ class Operations:
             if move.source:
                 failed = self._move(move.source, destination, inventory.buffered[move.child].kind, len(moves))
                 if failed is None and any(child_of(move.source, name) is not None for name in marked):
-                    failed = self._mark_anew(destination)
+                    failed = self._mark_anew(move.source, destination)
                 moved += [] if failed else [destination]
             else:
                 failed = self._placeholder(Operation("placeholder", destination))
@@ -351,6 +362,9 @@ def _path_of(inventory: Inventory, child: Optional[str]) -> str:
     above = inventory.datasets.get(child) if child is not None else None
     return above.path if above is not None else ""
 
+
+_OF_PLACEHOLDERS = ("canmount", "readonly", "mountpoint", "encryption")
+"""Properties that we set on them ourselves, beside our own."""
 
 _MANY_RENAMES = 10
 """From so many on, the driver does them: loading the library takes as long as some commands (docs/libzfs.md)."""

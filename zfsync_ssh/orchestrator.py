@@ -160,6 +160,7 @@ class Replication:
             self._target,
             policy=policy,
             dry_run=options.dry_run,
+            recursive=options.recursive,
             ledger=self._ledger,
             observe=self._observe,
         )
@@ -266,14 +267,15 @@ class Replication:
         operations += [Operation("drop", name) for name in plan.leftovers]
         well = True
         for operation, result in zip(operations, await control.apply(operations), strict=True):
-            below = child_of(root, operation.name)
-            if not below:
+            name, below = host.at(operation.name), child_of(root, operation.name)
+            if operation.verb == "ancestor" or operation.name == root:
                 check_prepared(operation, result, host, root)  # nothing can be received without it
             elif not result.ok:
-                present.discard(below)
-                words = _WITHOUT[operation.verb]
-                self._observe(Changed(host.at(operation.name), words, problem=why_not(operation, result, host, root)))
+                present.discard(below or "")
+                self._observe(Changed(name, _WITHOUT[operation.verb], problem=why_not(operation, result, host, root)))
                 well = False
+            elif result.message:
+                self._observe(Changed(name, f"{_WITHOUT[operation.verb]}, {result.message}"))
         return well
 
 

@@ -134,7 +134,8 @@ class Preparation:
             changes += free_names(source, selected, aligned, host=host, policy=policy, now=now)
             changes += follow_renames(source, aligned) + follow_promotions(source, aligned)
         changes += settle_divergence(selected, aligned, host=host, policy=policy, now=now)
-        changes += make_room(selected, aligned, policy)
+        if self._recursive:  # else it is not known what is below
+            changes += make_room(selected, aligned, policy)
         made = Prepared(source, aligned.inventory(), _NO_PLAN, aligned.asides, changes)
         if not changes:
             made.target = target

@@ -68,12 +68,12 @@ class Receiving:
             raise RemoteProtocolError("received a Sync that would receive outside its child's places")
         if not target.has(sync.name) or (sync.origin and not target.has(sync.origin.partition("@")[0])):
             raise RemoteProtocolError("received a Sync that names what is outside of its tree")
-        if sync.name.rpartition("/")[0] in self._begun:
-            return self.refuse(sync, "only the beginning of what is above it has arrived")
         name, state = (sync.name, sync.known) if sync.known is not None else self._look(sync, own)
         decision = decide(
             sync.snapshots, sync.bookmarks, state, sync.raw, sync.origin_guid if sync.origin else 0, sync.flags
         )
+        if decision.kind in (NEW, CLONE) and name.rpartition("/")[0] in self._begun:
+            return self.refuse(sync, "only the beginning of what is above it has arrived")
         self._step = _Step(sync, decision, name, state.placeholder)
         return Answer(sync.child, decision, name)
 
@@ -109,7 +109,7 @@ class Receiving:
             self._begun.discard(step.name)
         else:
             step.broken = "the step before it failed"
-            if not step.newest and step.decision.kind != FULL:  # a placeholder stays what it was
+            if step.first and step.decision.kind != FULL:  # a placeholder stays what it was
                 self._begun.add(step.name)
 
     def _unfit(self, message: Stream) -> Optional[Result]:

@@ -27,6 +27,8 @@ is started at midnight would find nothing due once a year, when the clock is put
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -34,7 +36,7 @@ from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
 
-from .dataset import Snapshot
+from .dataset import Dataset, Snapshot
 from .units import parse_span, span_words
 
 _NAME = re.compile(r"([0-9]{8}-[0-9]{4})_([SMHDWNY])(?:\.([1-9][0-9]{0,19}))?")
@@ -73,7 +75,10 @@ _PERIOD: Mapping[Class, Callable[[datetime], object]] = {
 
 def local_time(time: datetime) -> datetime:
     """What the clock on the wall of this machine shows at a time of UTC."""
-    return time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+    try:
+        return time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+    except (OverflowError, OSError, ValueError):  # a name may tell any time
+        return time
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -194,6 +199,21 @@ def parse_keep(text: str, at_least: int = 0) -> Keep:
             "within alone keeps nothing once the clock is wrong: add a count, as in daily=30, or set keep-at-least"
         )
     return keep
+
+
+def taken_together(datasets: Sequence[Dataset], root: str) -> tuple[Snapshot, ...]:
+    """The snapshots that were taken of all these at once, as far as can be seen; one of each name.
+
+    Those of the ``root``, if it takes part. Else of each name that most of them have that were there by then: a dataset
+    may be new, and one may have snapshots that were not taken by this job.
+    """
+    if datasets and datasets[0].name == root and any(_ours(datasets[0].snapshots)):
+        return datasets[0].snapshots
+    ours = [[snapshot for snapshot, _ in _ours(dataset.snapshots)] for dataset in datasets]
+    begun = sorted(min(one.createtxg for one in own) for own in ours if own)
+    count = Counter(one.name for own in ours for one in own)
+    first = {one.name: one for own in reversed(ours) for one in own}
+    return tuple(one for name, one in first.items() if 2 * count[name] > bisect_right(begun, one.createtxg))
 
 
 def due(

@@ -10,6 +10,7 @@ from .dataset import Dataset, Inventory
 from .decision import RESUME, decide, state_of
 from .messages import Operation
 from .policy import Policy
+from .resume import BadToken, parse_token
 from .zfs import STREAM_FLAGS
 
 
@@ -45,10 +46,17 @@ def _let_go(dataset: Dataset, there: Dataset, policy: Policy, *, parent: bool) -
     if not dataset.snapshots:
         return "drop"
     # A partial receive that is dropped goes with its dataset, which cannot go while something is below it.
-    raw = dataset.encrypted and policy.raw
-    decision = decide(dataset.snapshots, dataset.bookmarks, state_of(there), raw, flags=STREAM_FLAGS)
-    goes_on = policy.resume and decision.kind == RESUME  # or may do so: of which kind it is, the plan looks at
-    return "drop" if parent and not goes_on else ""
+    # Whether it can be resumed is for the plan to say, which knows its flags and what it is a clone of.
+    raw, origin = dataset.encrypted and policy.raw, _base_of(there.token) if dataset.origin else 0
+    decision = decide(dataset.snapshots, dataset.bookmarks, state_of(there), raw, origin, STREAM_FLAGS)
+    return "drop" if parent and not (policy.resume and decision.kind == RESUME) else ""
+
+
+def _base_of(token: str) -> int:
+    try:
+        return parse_token(token).from_guid
+    except BadToken:
+        return 0
 
 
 def takes_over(dataset: Dataset, placeholder: Dataset, *, raw: bool) -> bool:

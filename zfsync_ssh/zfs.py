@@ -250,6 +250,11 @@ def get_placeholder(name: str) -> Tuple[str, ...]:
     return ("get", "-H", "-o", "property,value,source", PLACEHOLDER_PROPERTY + ",readonly,canmount,mounted", name)
 
 
+def get_local(name: str) -> Tuple[str, ...]:
+    """The names of the properties that were set on ``name`` itself."""
+    return ("get", "-H", "-s", "local", "-o", "property", "all", name)
+
+
 def list_placeholders(root: str) -> Tuple[str, ...]:
     """Those in the tree of ``root`` that have the mark of a placeholder of their own: name and mark."""
     return ("get", "-Hr", "-t", "filesystem", "-s", "local", "-o", "name,value", PLACEHOLDER_PROPERTY, root)

@@ -24,10 +24,12 @@ from .errors import ZfsError, ZfsyncError
 from .events import Changed, Event, Observer, SendStarted, Status
 from .item import Item
 from .jobsteps import Brought, Pruned, Pushed, Rule, SourceState
+from .listing import parse_sizes
 from .location import Location
 from .messages import Operation
 from .orchestrator import Options, Replication
 from .reach import buffer_of, endpoint_at, remembered, source_at
+from .retention import taken_together
 from .source import Source
 from .thinning import destruction, doomed, held, thinned
 
@@ -51,19 +53,27 @@ class ZfsSteps:
         """See `Steps`."""
         async with self._source() as source:
             inventory = await self._list(source)
-        taking = self._taking(inventory)
+            taking = self._taking(inventory)
+            written = await self._written(source, taking)
         names = {snapshot.name for dataset in inventory.datasets.values() for snapshot in dataset.snapshots}
         for dataset in inventory.datasets.values():
             names |= {snapshot_name(mark.name) for mark in dataset.bookmarks}
-        every = {snapshot.name: snapshot for dataset in taking for snapshot in dataset.snapshots}
-        written = any(dataset.written or not self._sent(dataset) for dataset in taking)
-        return SourceState(tuple(every.values()), frozenset(names), written)
+        return SourceState(taken_together(taking, inventory.root), frozenset(names), written)
 
-    def _sent(self, dataset: Dataset) -> bool:
-        """Whether the newest snapshot, since which ``written`` counts, is one that the job sends: else what was written
-        before it may be in none."""
-        wanted = self._job.transfer.policy.selection.wanted(dataset.snapshots)
-        return any(wanted[-1:])
+    async def _written(self, source: Source, datasets: Sequence[Dataset]) -> bool:
+        """Whether anything was written to these since the newest snapshot of each that is sent.
+
+        What ZFS calls written is since the newest of all, which may be another program's and not be sent.
+        """
+        unsent: list[str] = []
+        for dataset in datasets:
+            wanted = self._job.transfer.policy.selection.wanted(dataset.snapshots)
+            if dataset.written or not any(wanted):
+                return True
+            newest = len(wanted) - wanted[::-1].index(True)
+            unsent += [f"{dataset.name}@{snapshot.name}" for snapshot in dataset.snapshots[newest:]]
+        sizes, _ = parse_sizes(await source.query("written", unsent) if unsent else ())
+        return any(sizes.values())
 
     async def take(self, name: str) -> None:
         """See `Steps`. One transaction group, as far as `zfsync_ssh.driver.Driver.snapshot` can."""
@@ -176,7 +186,8 @@ class ZfsSteps:
             await source.close()
 
     async def _list(self, source: Source) -> Inventory:
-        return await source.inventory(self._job.transfer.recursive)
+        since = bool(self._job.transfer.policy.selection.since)
+        return await source.inventory(self._job.transfer.recursive, creation=since)
 
     def _taking(self, inventory: Inventory) -> list[Dataset]:
         """The datasets that take part, parents first. Of what has only begun to arrive, there can be no snapshot."""

@@ -17,7 +17,7 @@ from tests.fakezfs import State, begin_record, content, make_token
 from tests.protocol.conftest import zfs_command
 from zfsync_ssh import bootstrap
 from zfsync_ssh.dataset import Snapshot
-from zfsync_ssh.decision import FULL, INCREMENTAL, NEW, REFUSED, RESUME, UPTODATE, TargetState
+from zfsync_ssh.decision import ABSENT, FULL, INCREMENTAL, NEW, REFUSED, RESUME, UPTODATE, TargetState
 from zfsync_ssh.messages import (
     PROTOCOL,
     Abort,
@@ -142,6 +142,26 @@ def fake_stream(to: Snapshot, base: int = 0, length: int = 1000) -> bytes:
 
 def sync(child: str = "", *, name: str = "", known: TargetState | None = None) -> Sync:
     return Sync(child, "filesystem", name or "dst/tree" + child, SNAPSHOTS, (), known)
+
+
+def test_below_a_beginning_nothing_new_is_received_and_what_is_there_is(talk: Talk) -> None:
+    talk.receiver.create("dst/tree")
+    talk.receiver.create("dst/tree/p")
+    talk.receiver.create("dst/tree/p/c")
+    with talk.receiver.open() as state:
+        state["datasets"]["dst/tree/p/c"]["snapshots"] = [["1", 11, 1, 0]]
+        del state["datasets"]["dst/tree/p"]
+    talk.begin()
+    talk.ask(sync("/p", known=ABSENT))
+    stream = fake_stream(SNAPSHOTS[0])
+    talk.say(Stream("/p", 0, 11), Data(stream[:-1]), End(len(stream) - 1))
+    assert not getattr(talk.hear(), "ok", True)
+    new = talk.ask(sync("/p/n", known=ABSENT))
+    assert isinstance(new, Answer)
+    assert (new.decision.kind, new.decision.why) == (REFUSED, "only the beginning of what is above it has arrived")
+    there = talk.ask(sync("/p/c", known=TargetState(True, False, 11)))
+    assert isinstance(there, Answer)
+    assert there.decision.kind == INCREMENTAL
 
 
 def test_a_stream_is_received_and_confirmed(talk: Talk) -> None:

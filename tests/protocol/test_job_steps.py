@@ -126,12 +126,16 @@ async def test_what_is_due_is_told_by_all_datasets_that_take_part(pair: Pair, st
     assert [one.name for one in (await steps.source()).snapshots] == ["20260101-0000_Y"]
 
 
-@pytest.mark.parametrize(("pattern", "written"), [("", False), ("theirs*", True)])
+@pytest.mark.parametrize(
+    ("pattern", "sizes", "written"),
+    [("", (1000,), False), ("theirs*", (1000, 0), True), ("theirs*", (0, 0), False), ("*", (0,), True)],
+)
 async def test_what_another_programs_snapshot_has_and_is_not_sent_counts_as_written(
-    pair: Pair, steps: ZfsSteps, pattern: str, written: bool
+    pair: Pair, steps: ZfsSteps, pattern: str, sizes: Sequence[int], written: bool
 ) -> None:
     pair.sender.snapshot("src/tree@20260101-0000_D")
-    pair.sender.snapshot("src/tree@theirs-1")
+    for number, size in enumerate(sizes):
+        pair.sender.snapshot(f"src/tree@theirs-{number}", size)
     selection = Selection(exclude_snapshots=(pattern,) if pattern else ())
     transfer = replace(steps._job.transfer, policy=replace(steps._job.transfer.policy, selection=selection))
     steps = ZfsSteps(replace(steps._job, transfer=transfer), "test", pair.events.append)

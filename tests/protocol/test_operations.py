@@ -80,7 +80,11 @@ def test_the_mark_of_a_placeholder_goes_along_with_whatever_is_renamed(target: M
     assert target.do("placeholder", "dst/tree/a/k/l").ok
     target.do("buffer", "dst/tree.zfsyncbuffer")
 
+    target.state.create("dst/tree/a/theirs")
+    with target.state.open() as state:  # which somebody has renamed and uses
+        state["datasets"]["dst/tree/a/theirs"]["properties"]["zfsync:placeholder"] = "dst/tree/a/once"
     assert target.do("rename", "dst/tree/a", "dst/tree/c", "filesystem").ok
+    assert target.state.property("dst/tree/c/theirs", "zfsync:placeholder") == "dst/tree/a/once"
     for place in ("dst/tree/c/k", "dst/tree/c/k/l"):
         assert target.state.property(place, "zfsync:placeholder") == place
     place = "dst/tree.zfsyncbuffer/2F64"
@@ -94,7 +98,8 @@ def test_the_mark_of_a_placeholder_goes_along_with_whatever_is_renamed(target: M
 def test_a_placeholder_is_made_without_the_key_of_what_is_above_it_too(target: Machine) -> None:
     with target.state.open() as state:
         state["keyless"] = ["dst/tree/a"]
-    assert target.do("placeholder", "dst/tree/a/p").ok
+    result = target.do("placeholder", "dst/tree/a/p")
+    assert (result.ok, result.code) == (True, "clear")
     assert target.state.property("dst/tree/a/p", "encryption") == "off"
     assert target.do("placeholder", "dst/tree/b/p").ok
     assert target.state.property("dst/tree/b/p", "encryption") is None
@@ -103,7 +108,7 @@ def test_a_placeholder_is_made_without_the_key_of_what_is_above_it_too(target: M
 def test_only_an_empty_placeholder_of_ours_makes_room(target: Machine) -> None:
     target.do("placeholder", "dst/tree/p")
     target.do("placeholder", "dst/tree/p/q")
-    assert not target.do("vacate", "dst/tree/p").ok  # it has a child
+    assert target.do("vacate", "dst/tree/p").message == "it has children"
     assert target.do("vacate", "dst/tree/p/q").ok
     target.state.snapshot("dst/tree/p@mine")
     assert target.do("vacate", "dst/tree/p").code == "exists"
@@ -113,7 +118,11 @@ def test_only_an_empty_placeholder_of_ours_makes_room(target: Machine) -> None:
     assert target.do("vacate", "dst/tree/p").code == "exists"
     assert target.do("vacate", "dst/tree/b").code == "exists"
     with target.state.open() as state:
-        state["datasets"]["dst/tree/p"]["properties"]["canmount"] = "off"
+        state["datasets"]["dst/tree/p"]["properties"] |= {"canmount": "off", "quota": "1G"}
+    result = target.do("vacate", "dst/tree/p")
+    assert (result.ok, result.message) == (False, "quota was set on it, and would go with it")
+    with target.state.open() as state:
+        del state["datasets"]["dst/tree/p"]["properties"]["quota"]
     assert target.do("vacate", "dst/tree/p").ok
     assert "/p" not in target.state.guids("dst/tree")
 

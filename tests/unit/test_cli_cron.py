@@ -177,6 +177,15 @@ def test_what_systemctl_refuses_is_told_and_is_not_installed(
     assert main(["cron", "install", "web"]) == 0
 
 
+def test_a_timer_that_works_stays_when_another_cannot_be_had(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cron", "install", "web", "--systemd"]) == 0
+    before = {path.name: path.read_text() for path in (home / "units").iterdir()}
+    (home / "systemctl.fail").write_text("daemon-reload")
+    assert main(["cron", "install", "web", "--systemd", "--schedule", "daily"]) == 2
+    assert said(capsys).endswith("So its units stay as they were.")
+    assert {path.name: path.read_text() for path in (home / "units").iterdir()} == before
+
+
 @pytest.mark.parametrize("words", ["disable --now zfsync-web.timer", "daemon-reload"])
 def test_units_go_whatever_systemctl_says(home: Path, capsys: pytest.CaptureFixture[str], words: str) -> None:
     assert main(["cron", "install", "web", "--systemd"]) == 0

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zfsync_ssh.dataset import Snapshot
+from zfsync_ssh.dataset import Dataset, Snapshot
 from zfsync_ssh.retention import (
     Class,
     Keep,
@@ -22,6 +22,7 @@ from zfsync_ssh.retention import (
     outlived,
     parse_keep,
     parse_name,
+    taken_together,
     to_prune,
 )
 
@@ -225,6 +226,43 @@ def test_however_the_clock_jumps_no_period_gets_two_of_a_higher_class_while_one_
     for letter, period in (("H", "%Y%m%d%H"), ("D", "%Y%m%d"), ("W", "%G%V"), ("N", "%Y%m"), ("Y", "%Y")):
         periods = [name.time.strftime(period) for name in parsed if name.letter == letter]
         assert len(periods) == len(set(periods))
+
+
+def tree(**lines: str) -> list[Dataset]:
+    """Datasets by name, each with snapshots whose place in the line ``-`` or a name is their createtxg."""
+    return [
+        Dataset(
+            f"tank/{name}" if name != "root" else "tank",
+            "filesystem",
+            number,
+            snapshots=tuple(Snapshot(short, 0, txg) for txg, short in enumerate(line.split(), 1) if short != "-"),
+        )
+        for number, (name, line) in enumerate(lines.items())
+    ]
+
+
+Y, D, H = "20210101-0000_Y", "20210127-0000_D", "20210127-1100_H"
+
+
+@pytest.mark.parametrize(
+    ("datasets", "names_of_all"),
+    [
+        (tree(root=f"{Y} {D}", a=f"- {D} {H}"), [Y, D]),  # another job takes those of /a
+        (tree(root="- - theirs", a=f"{Y} {D}"), [Y, D]),  # the root has none of ours
+        (tree(a="- - -", b=f"{Y} {D}"), [Y, D]),  # /a is new
+        (tree(a=f"- - {H}", b=f"{Y} {D} {H}", c=f"{Y} {D} {H}"), [H, Y, D]),
+        (tree(a=f"{Y} - -", b=f"{Y} {D} -", c=f"{Y} - -"), [Y]),  # another job takes those of /b
+        (tree(a="- -", b="- theirs"), []),
+        ([], []),
+    ],
+)
+def test_what_was_taken_of_all_is_told_from_what_another_took(datasets: list[Dataset], names_of_all: list[str]) -> None:
+    found = [one.name for one in taken_together(datasets, "tank") if parse_name(one.name)]
+    assert sorted(found) == sorted(names_of_all)
+
+
+def test_a_name_of_the_end_of_time_stops_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert due(NOON, parse_keep("daily=1"), made("99991231-2359_D", "00010101-0000_D"), local_time) is Class.DAILY
 
 
 def test_a_job_of_midnight_has_a_snapshot_of_each_day_though_the_clock_is_put_forward(

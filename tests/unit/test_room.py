@@ -77,6 +77,9 @@ def test_the_beginning_of_a_stream_that_nothing_follows_goes() -> None:
     assert verbs(room(CLEAR, dataset("", token=token(1)), BELOW)) == []  # it is resumed
     flagged = make_token({"toguid": 1, "toname": "src/a@x", "bytes": 100, "largeblockok": 1})
     assert verbs(room(CLEAR, dataset("", token=flagged), BELOW)) == []
+    clone = CLEAR._replace(origin="src/o@o")
+    assert verbs(room(clone, dataset("", token=token(1, 7)), BELOW)) == []
+    assert verbs(room(CLEAR, dataset("", token=token(1, 7)), BELOW)) == ["buffer", "park", "drop"]
     assert verbs(room(CLEAR, dataset("", token=token(1)), BELOW, resume=False)) == ["buffer", "park", "drop"]
 
 

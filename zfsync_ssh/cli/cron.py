@@ -154,6 +154,7 @@ def _enable(job: str, texts: dict[str, str]) -> None:
     directory = _units()
     try:
         make_private(directory)
+        before = {name: (directory / name).read_text() for name in texts if (directory / name).exists()}
         for name, text in texts.items():
             _write_unit(directory / name, text)
     except OSError as error:
@@ -163,8 +164,12 @@ def _enable(job: str, texts: dict[str, str]) -> None:
         _systemctl("enable", "--now", unit_names(job)[1])
     except UsageError as error:  # as long as the units are there, they count as installed
         with contextlib.suppress(UsageError):
-            _take_away(job)
-        raise UsageError(f"{error} So its units were removed again.") from error
+            if not before:
+                _take_away(job)
+        for name, text in before.items():
+            _write_unit(directory / name, text)
+        what = "stay as they were" if before else "were removed again"
+        raise UsageError(f"{error} So its units {what}.") from error
 
 
 def _write_unit(path: Path, text: str) -> None:
