@@ -158,9 +158,12 @@ class Aftermath:
         now, policy = datetime.datetime.now(datetime.UTC), self._policy
 
         def wanted(source: Inventory) -> tuple[list[Orphan], list[str]]:
-            gone = orphans(source, made.target, policy.selection, age=policy.delete_age, now=now)
-            names = surplus_snapshots(source, made.target, newest)
-            return gone if policy.delete_datasets else [], names if policy.delete_snapshots else []
+            gone, names = list[Orphan](), list[str]()
+            if policy.delete_datasets:
+                gone = orphans(source, made.target, policy.selection, age=policy.delete_age, now=now)
+            if policy.delete_snapshots:
+                names = surplus_snapshots(source, made.target, newest)
+            return gone, names
 
         gone, names = wanted(made.source)
         if (gone or names) and not self._dry_run:
@@ -170,8 +173,9 @@ class Aftermath:
             still = {(one.child, one.words) for one in gone_still}
             new = guids_of(again) - guids_of(made.source)
             gone = [one for one in gone if (one.child, one.words) in still]
-            gone = [one for one in gone if not new & guids_of(made.target, one.child)]
-            names = sorted(set(names) & set(surplus_still), key=names.index)
+            gone = [one for one in gone if not (new and new & guids_of(made.target, one.child))]
+            kept = set(names) - set(surplus_still)
+            names = [name for name in names if name not in kept]
         await self._delete_datasets(control, made, gone)  # first: a clone would keep the snapshot that it came from
         await self._delete_snapshots(control, names)
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from .config import Job
-from .dataset import Host, Snapshot
+from .dataset import Snapshot
 from .errors import EXIT_INTERRUPTED, EXIT_OK, ConnectError, DatasetError, LockedError, UsageError, ZfsyncError
 from .history import DatasetRun, History, Run
 from .hooks import Point, run_hook
 from .joblog import JobLog
 from .jobsteps import Pushed, Steps
-from .location import Location
+from .location import Location, place
 from .lock import Lock
 from .retention import Keep, due, local_time, name_for, to_prune
 from .state import make_private
@@ -130,11 +130,6 @@ def _made(directory: Path) -> Path:
     except OSError as error:
         raise UsageError(f"{directory} cannot be made, where locks and the history are: {error.strerror}.") from error
     return directory
-
-
-def place(location: Location) -> str:
-    """A tree as the user names it, and as the history has it."""
-    return Host(location.host).at(location.dataset)
 
 
 class _JobRun:

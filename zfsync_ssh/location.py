@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .dataset import check_name, child_of
+from .dataset import Host, check_name, child_of
 from .errors import UsageError
 
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f'\"`$;&<>|(){}]")
@@ -43,6 +43,11 @@ class Way:
     sudo: bool = False
     job: str = ""
     """The job whose own key is used, where it has one and ``identity`` names no other."""
+
+
+def place(location: Location) -> str:
+    """A tree as the user names it, and as the history has it."""
+    return Host(location.host).at(location.dataset)
 
 
 def overlap(source: str, target: str) -> str:

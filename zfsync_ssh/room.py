@@ -20,13 +20,14 @@ def make_room(source: Inventory, target: Target, policy: Policy) -> list[Change]
     What is below first: it waits in the buffer by itself when what is above goes.
     """
     changes = []
-    for child, dataset in sorted(source.datasets.items(), key=lambda pair: pair[0].split("/"), reverse=True):
-        there = target.datasets.get(child)
-        if there is None or there.snapshots or target.holds_buffer(child):
+    empty = [child for child, there in target.datasets.items() if not there.snapshots and child in source]
+    for child in sorted(empty, key=lambda child: child.split("/"), reverse=True):
+        there, children = target.datasets[child], target.children(child)
+        if target.holds_buffer(child):
             continue
-        verb = _let_go(dataset, there, policy, parent=bool(target.children(child)))
-        if verb and all(target.can_park(other, other) for other in target.children(child)):
-            operations = [operation for other in target.children(child) for operation in target.park(other, other)]
+        verb = _let_go(source.datasets[child], there, policy, parent=bool(children))
+        if verb and all(target.can_park(other, other) for other in children):
+            operations = [operation for other in children for operation in target.park(other, other)]
             operations.append(Operation(verb, there.name))
             del target.datasets[child]
             words = "makes room: it is empty, and this stream cannot take its place"

@@ -7,11 +7,10 @@ import collections
 from dataclasses import replace
 
 from .config import Job
-from .cron import place
 from .dataset import Inventory
 from .errors import ZfsyncError
 from .history import History
-from .location import Location
+from .location import Location, place
 from .reach import buffer_of, endpoint_at, source_at
 from .status import Seen
 from .thinning import held

@@ -16,7 +16,6 @@ from .blame import UNDONE
 from .bookmarks import marks_of_partial, snapshot_name, spared
 from .concurrency import both
 from .config import Job
-from .cron import place
 from .dataset import Dataset, Inventory
 from .delegation import Use
 from .endpoint import Endpoint
@@ -25,7 +24,7 @@ from .events import Changed, Event, Observer, SendStarted, Status
 from .item import Item
 from .jobsteps import Brought, Pruned, Pushed, Rule, SourceState
 from .listing import parse_sizes
-from .location import Location
+from .location import Location, place
 from .messages import Operation
 from .orchestrator import Options, Replication
 from .reach import buffer_of, endpoint_at, remembered, source_at
@@ -54,7 +53,7 @@ class ZfsSteps:
         async with self._source() as source:
             inventory = await self._list(source)
             taking = self._taking(inventory)
-            written = await self._written(source, taking)
+            written = not self._job.retention.skip_unwritten or await self._written(source, taking)
         names = {snapshot.name for dataset in inventory.datasets.values() for snapshot in dataset.snapshots}
         for dataset in inventory.datasets.values():
             names |= {snapshot_name(mark.name) for mark in dataset.bookmarks}

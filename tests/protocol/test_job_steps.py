@@ -138,8 +138,9 @@ async def test_what_another_programs_snapshot_has_and_is_not_sent_counts_as_writ
         pair.sender.snapshot(f"src/tree@theirs-{number}", size)
     selection = Selection(exclude_snapshots=(pattern,) if pattern else ())
     transfer = replace(steps._job.transfer, policy=replace(steps._job.transfer.policy, selection=selection))
-    steps = ZfsSteps(replace(steps._job, transfer=transfer), "test", pair.events.append)
-    assert (await steps.source()).written is written
+    for skip in (True, False):
+        job = replace(steps._job, transfer=transfer, retention=replace(steps._job.retention, skip_unwritten=skip))
+        assert (await ZfsSteps(job, "test", pair.events.append).source()).written is (written or not skip)
 
 
 async def test_a_push_that_never_began_leaves_no_bookmarks(pair: Pair, steps: ZfsSteps, tmp_path: Path) -> None:
