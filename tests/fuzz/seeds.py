@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.fakezfs import make_token
 from tests.fuzz import targets
+from tests.unit.test_wrapping import KEY, head, native, xdr
 from zfsync_ssh.bootstrap import payload
 from zfsync_ssh.config_example import example
 from zfsync_ssh.decision import INCREMENTAL, Decision
@@ -68,6 +69,8 @@ SEEDS: tuple[tuple[Callable[[bytes], None], bytes], ...] = (
     (targets.listing, LISTING.encode()),
     *((targets.other_output, text.encode()) for text in REFUSALS),
     (targets.token, make_token({"toguid": 5, "toname": "p/a@1", "fromguid": 4, "bytes": 100}).encode()),
+    (targets.stream, head(native({"crypt_keydata": KEY}))),
+    (targets.stream, head(xdr({"crypt_keydata": KEY}), ">")),
     (targets.entries, "\n".join(map(encode_line, ENTRIES)).encode()),
     (targets.words, example().encode()),
     (targets.words, b"backup@[::1]:pool/data"),

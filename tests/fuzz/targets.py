@@ -17,6 +17,7 @@ from zfsync_ssh.config_values import ConfigError
 from zfsync_ssh.dataset import Snapshot
 from zfsync_ssh.entry import decode_line
 from zfsync_ssh.errors import AgentError, RemoteProtocolError, UsageError
+from zfsync_ssh.head import BadHead, parse_head
 from zfsync_ssh.holds import parse_tag
 from zfsync_ssh.listing import InventoryParser, Lines, listing_problem, missing, parse_numbers, parse_sizes
 from zfsync_ssh.location import parse_location
@@ -27,6 +28,7 @@ from zfsync_ssh.protocol import HEADER, Connection, encode
 from zfsync_ssh.resume import BadToken, parse_token
 from zfsync_ssh.serve import NotAClient, skip_payload
 from zfsync_ssh.verification import Verification
+from zfsync_ssh.wrapping import wrapped_key
 
 HELLO = Hello(PROTOCOL, "0.1", "3.8.0", "there", 7)
 SYNC = Sync("/a", "filesystem", "p/t/a", (Snapshot("1", 11, 12),))
@@ -134,6 +136,13 @@ def token(data: bytes) -> None:
             assert 0 <= parse_token(text).to_guid < 1 << 64
 
 
+def stream(data: bytes) -> None:
+    """The first record of a stream, and the wrapped key behind that of a raw one."""
+    with contextlib.suppress(BadHead):
+        assert parse_head(data).payload >= 0
+        wrapped_key(data)
+
+
 def entries(data: bytes) -> None:
     """Entries of a snapshot's contents, at one end and the other."""
     verification = Verification(("here", "there"))
@@ -152,5 +161,5 @@ def words(data: bytes) -> None:
 
 
 TARGETS: tuple[Callable[[bytes], None], ...] = (
-    agent_hears, client_hears, greeting, header, listing, other_output, token, entries, words,
+    agent_hears, client_hears, greeting, header, listing, other_output, token, stream, entries, words,
 )  # fmt: skip
