@@ -707,6 +707,8 @@ def do_destroy(path: str, arguments: list[str]) -> None:
             fail(f"cannot destroy '{name}': filesystem has children")
         if any(other.startswith(name + "/") for other in state["datasets"]):
             fail(f"cannot destroy '{name}': filesystem has children")
+        if "destroy" in state.get("refuse", ()):
+            fail(f"cannot destroy '{name}': pool I/O is currently suspended")
         if state["datasets"].pop(name, None) is None:
             fail(f"cannot open '{name}': dataset does not exist")
 

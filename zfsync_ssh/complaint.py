@@ -50,6 +50,7 @@ _CODES = (
     ("Device busy", "busy"),  # FreeBSD's strerror
     ("being held", "busy"),
     ("dependent clones", "busy"),
+    ("filesystem has children", "busy"),
     ("no such tag", "missing"),
     ("parent does not exist", "missing"),
     ("' does not exist.", "missing"),

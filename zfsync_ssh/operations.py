@@ -301,7 +301,10 @@ class Operations:
     # -- the buffer --
 
     def clean_buffer(self, message: CleanBuffer) -> List[Result]:
-        """Rename what waits, parents first; a result each, named by its child. Then the buffer goes, if empty."""
+        """Rename what waits, parents first; a result each, named by its child. Then the buffer goes, if empty.
+
+        A result with the buffer's name says why it, or a mark, is left all the same.
+        """
         target = self._tree
         listed = target.zfs(zfs.list_datasets(target.roots))
         problem = listing_problem(listed.status, listed.stderr)
@@ -341,11 +344,12 @@ class Operations:
             if failed or move.source:
                 along = [child for child, one in inventory.buffered.items() if one.name.startswith(move.source + "/")]
                 results += [(failed or Result(True))._replace(name=child) for child in (move.child, *along)]
-        for names in zfs.batches(moved + _marked_in_place(inventory)):
-            target.zfs(zfs.inherit(PATH_PROPERTY, names))
+        last = [zfs.inherit(PATH_PROPERTY, names) for names in zfs.batches(moved + _marked_in_place(inventory))]
         if inventory.buffer is not None and inventory.buffer.placeholder and all(result.ok for result in results):
-            target.zfs(zfs.destroy_empty(target.buffer))
-        return results
+            last.append(zfs.destroy_empty(target.buffer))
+        left = [_refused(done, target.buffer) for done in map(target.zfs, last) if done.status]
+        # The buffer may well not be empty: what waits for another target, and what is somebody else's, stays.
+        return results + [result for result in left if result.code not in ("busy", "missing")][:1]
 
 
 def _marked_in_place(inventory: Inventory) -> List[str]:

@@ -18,7 +18,7 @@ from .trees import SCENARIOS, Scenario
 
 Steps = dict[tuple[str, str], list[Step]]
 """The steps of each direction and scenario."""
-WEIGHTS = {"plain": 6, "moved": 2, "aside": 2}
+WEIGHTS = {"plain": 6, "moved": 2, "aside": 2, "sealed": 3}
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def prepare(field: Field) -> tuple[dict[tuple[str, str], Before], Steps]:
     for direction in DIRECTIONS:
         for name in SCENARIOS:
             found[direction, name] = before(field, direction, name)
+            field.reset(direction, name, SCENARIOS[name].options, library=False)  # to look has loaded keys
             steps[direction, name] = field.steps()
     return found, steps
 

@@ -35,7 +35,7 @@ class Fault:
     landed: Callable[[Field], bool] = lambda field: True
     columns: Collection[str] = EVERYWHERE
     directions: Collection[str] = ("push", "pull")
-    scenarios: Collection[str] = ("plain", "moved", "aside")
+    scenarios: Collection[str] = ("plain", "moved", "aside", "sealed")
     keepalive: float = 0
     silence: float = 0
     """Seconds after which an agent gives a silent client up, instead of 300."""
@@ -123,7 +123,8 @@ FAULTS = (
         "The target's pool is full but for 1 MiB",
         strikes.fill,
         REFUSED,
-        lambda field: strikes.at_target(field, "zfs destroy pool/other/hog"),
+        strikes.make_room,
+        landed=strikes.has_struck,
     ),
     Fault(
         "quota",

@@ -17,10 +17,12 @@ from typing import Any
 
 from tests.lab.driver import Lab, Machine, open_lab
 
+from .guest.look import KEY
 from .steps import AT_SOURCE, Step, steps_of
 
 GUEST = Path(__file__).parent / "guest"
 RELAY = Path(__file__).parents[1] / "ssh" / "relay.py"
+DIGEST = Path(__file__).parents[1] / "lab" / "digest.py"
 SCRATCH = "/run/faults"
 RECORD = "-"
 """The label to trace all steps with, and stop at none."""
@@ -148,7 +150,9 @@ class Field:
     def furnish(self, machine: Machine) -> None:
         """Put on a machine what every boot forgets."""
         machine.put(GUEST, "/root/faults")
-        machine.put(RELAY, f"/root/faults/{RELAY.name}")
+        for program in (RELAY, DIGEST):
+            machine.put(program, f"/root/faults/{program.name}")
+        machine.run(["sh", "-c", f"cat > {KEY}"], input=bytes(range(32)))
         machine.sh(f"mkdir -p {SCRATCH}; python3 -m compileall -q /root/faults || true")
         if machine.name == self.here.name:
             self.lab.install(machine)

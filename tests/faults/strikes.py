@@ -97,8 +97,12 @@ def fill(field: Field, _: int) -> None:
     field.target_machine.sh(
         "for left in 1 2 4 8 16; do "
         "size=$(($(zfs get -Hpo value available pool) - (left << 20))); "
-        "zfs create -o refreservation=$size pool/other/hog && break; done"
+        f"zfs create -o refreservation=$size pool/other/hog && touch {SCRATCH}/struck && break; done"
     )
+
+
+def make_room(field: Field) -> None:
+    field.target_machine.sh(f"[ ! -e {SCRATCH}/struck ] || zfs destroy pool/other/hog")
 
 
 def limit(field: Field, _: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .field import DIRECTIONS, Field
+from .guest.look import KEY
 
 BIG_BYTES = "3M"
 
@@ -49,11 +50,26 @@ _ASIDE = Scenario(
     "zfs snapshot $copy@mine; zfs snapshot $copy/u@mine",
     options=("--on-divergence", "set-aside"),
 )
-SCENARIOS = {scenario.name: scenario for scenario in (_PLAIN, _MOVED, _ASIDE)}
+_SEALED = Scenario(
+    "sealed",
+    # Encrypted at the source, and no key at the target: /e/p has no snapshot, so its copy is a placeholder; volumes.
+    "made ''; sealed /e; made /e/k /e/p /e/p/c; sealed /r; made /r/k; fill /e/k 300k; fill /e/p/c 60k; fill /r 60k; "
+    "volume /v; volume /e/v; pour /v 200k; pour /e/v 200k; zfs snapshot -r $tree@1; zfs destroy $tree/e/p@1",
+    # The placeholder makes room for what is sealed, with its child in the buffer; /r is replaced, likewise.
+    f"fill /e/k {BIG_BYTES}; fill /e/p 30k; fill /r/k 100k; made /e/n; fill /e/n 200k; pour /v 300k; pour /e/v 100k; "
+    "zfs snapshot -r $tree@2; fill /e/k 60k two; zfs snapshot -r $tree@3",
+    "zfs snapshot $copy/r@mine",
+    options=("--on-divergence", "replace"),
+    loses=True,
+)
+SCENARIOS = {scenario.name: scenario for scenario in (_PLAIN, _MOVED, _ASIDE, _SEALED)}
 
-_WORDS = """
-made() { for child; do zfs create $tree$child; echo "$child" > /$tree$child/name; done; }
-fill() { head -c $2 /dev/urandom > "/$tree$1/${3:-file}"; }
+_WORDS = f"""
+made() {{ for child; do zfs create $tree$child; echo "$child" > /$tree$child/name; done; }}
+fill() {{ head -c $2 /dev/urandom > "/$tree$1/${{3:-file}}"; }}
+sealed() {{ zfs create -o encryption=on -o keyformat=raw -o keylocation=file://{KEY} $tree$1; }}
+volume() {{ zfs create -V 4M $tree$1; }}
+pour() {{ head -c $2 /dev/urandom > $(python3 /root/faults/digest.py --device $tree$1); }}
 """
 
 

@@ -4,6 +4,8 @@ machine of the lab; standard library only.
 
 Filesystem snapshots are mounted and walked: paths, types, modes, owners, sizes, link targets and bytes. A volume's
 snapshots are read through a clone's device. One line each: ``CHILD@SNAPSHOT<tab>GUID<tab>DIGEST``.
+
+``--device VOLUME`` prints that volume's device instead.
 """
 
 import glob
@@ -84,4 +86,7 @@ def add_file(digest: "hashlib._Hash", path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1] == "--device":
+        print(device_of(sys.argv[2]))
+    else:
+        main(sys.argv[1])

@@ -484,6 +484,26 @@ def test_the_mark_of_the_buffer_goes_from_what_a_run_that_was_cut_off_had_rename
     assert talk.receiver.guids("dst/tree.zfsyncbuffer") == {}
 
 
+def test_a_buffer_that_cannot_go_is_told_of(talk: Talk) -> None:
+    waiting(talk, "/a")
+    with talk.receiver.open() as state:
+        state["refuse"] = ["destroy"]
+    talk.begin()
+    answer = talk.ask(CleanBuffer())
+    assert isinstance(answer, Results)
+    moved, left = answer.results
+    assert moved == Result(True, name="/a")
+    assert (left.ok, left.code, left.name) == (False, "pool", "dst/tree.zfsyncbuffer")
+
+
+def test_a_buffer_in_which_something_of_somebody_elses_lies_stays_without_a_word(talk: Talk) -> None:
+    waiting(talk, "/a")
+    talk.receiver.create("dst/tree.zfsyncbuffer/theirs")
+    talk.begin()
+    assert talk.ask(CleanBuffer()) == Results((Result(True, name="/a"),))
+    assert set(talk.receiver.guids("dst/tree.zfsyncbuffer")) == {"", "/theirs"}
+
+
 def test_a_dataset_of_somebody_elses_that_serves_as_buffer_stays(talk: Talk) -> None:
     talk.receiver.create("dst/tree")
     talk.receiver.create("dst/tree.zfsyncbuffer")

@@ -208,6 +208,21 @@ async def test_what_was_renamed_at_the_source_amid_a_run_is_let_go_of_as_well(pa
         assert not any(name.startswith("zfsync:holds") for name in state["datasets"]["src/tree"]["properties"])
 
 
+async def test_a_buffer_that_cannot_go_at_the_end_is_told_of_and_goes_with_the_next_run(pair: Pair) -> None:
+    for child, written in (("", 1000), ("/a", 100_000)):  # the larger goes first, and so into the buffer
+        pair.sender.create("src/tree" + child)
+        pair.sender.snapshot(f"src/tree{child}@1", written=written)
+    with pair.receiver.open() as state:
+        state["refuse"] = ["destroy"]
+    assert await pair.push(policy=Policy(buffer_behind=0)) == 0
+    told = [event.text for event in pair.events if isinstance(event, Notice)]
+    assert any(text.startswith("there:dst/tree.zfsyncbuffer stays (") and "suspended" in text for text in told), told
+    with pair.receiver.open() as state:
+        state["refuse"] = []
+    assert await pair.push() == 0
+    assert pair.receiver.guids("dst/tree.zfsyncbuffer") == {}
+
+
 async def test_what_is_below_a_beginning_waits_in_the_buffer(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     for child, size in (("", 10), ("/p", 900_000), ("/p/c", 10)):
         pair.sender.create("src/tree" + child)

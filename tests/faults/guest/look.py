@@ -2,7 +2,8 @@
 
     look.py [--contents] DATASET...
 
-With ``--contents`` each snapshot of a filesystem is mounted, and its files' names, modes, sizes and bytes are digested.
+With ``--contents`` the contents of each snapshot are digested: of a filesystem, which is mounted, its files' names,
+modes, sizes and bytes. Keys are loaded for that, and stay loaded. `tests.lab.digest` lies beside this file.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+KEY = "/root/faults.key"
 MS_RDONLY = 1
 MNT_DETACH = 2
 DATASETS = "name,type,origin,receive_resume_token,mounted,zfsync:path,zfsync:placeholder,zfsync:aside"
@@ -55,6 +57,25 @@ def contents(snapshot: str) -> str:
             _libc.umount2(where.encode(), MNT_DETACH)
     finally:
         os.rmdir(where)
+
+
+def load_keys(roots: list[str]) -> None:
+    rows = zfs("list", "-Hr", "-tfilesystem,volume", "-oname,encryptionroot,keystatus", *roots)
+    for name, root, status in rows:
+        if name == root and status == "unavailable":
+            zfs("load-key", "-L", f"file://{KEY}", name)
+
+
+def digests(roots: list[str]) -> dict[str, str]:
+    """GUID -> digest, of every snapshot."""
+    from digest import of_volume  # type: ignore[import-not-found]  # beside this file, on the machine
+
+    load_keys(roots)
+    volumes = {one["name"] for one in datasets(roots) if one["type"] == "volume"}
+    return {
+        guid: of_volume(name) if name.partition("@")[0] in volumes else contents(name)
+        for name, guid, _ in snapshots(roots)
+    }
 
 
 def digest(where: str) -> str:
@@ -103,14 +124,13 @@ def files() -> list[str]:
 
 def main(arguments: list[str]) -> None:
     roots = [word for word in arguments if not word.startswith("--")]
-    rows = snapshots(roots)
-    digests = {guid: contents(name) for name, guid, _ in rows} if "--contents" in arguments else {}
+    found = digests(roots) if "--contents" in arguments else {}
     print(
         json.dumps(
             {
                 "datasets": datasets(roots),
-                "snapshots": rows,
-                "contents": digests,
+                "snapshots": snapshots(roots),
+                "contents": found,
                 "properties": own_properties(roots),
                 "processes": processes(),
                 "files": files(),
