@@ -349,7 +349,7 @@ class Operations:
             last.append(zfs.destroy_empty(target.buffer))
         left = [_refused(done, target.buffer) for done in map(target.zfs, last) if done.status]
         # The buffer may well not be empty: what waits for another target, and what is somebody else's, stays.
-        return results + [result for result in left if result.code not in ("busy", "missing")][:1]
+        return results + [result for result in left if result.code != "busy"][:1]
 
 
 def _marked_in_place(inventory: Inventory) -> List[str]:
