@@ -555,6 +555,8 @@ def do_rename(path: str, arguments: list[str]) -> None:
 
 def do_inherit(path: str, arguments: list[str]) -> None:
     with State(path).open() as state:
+        if "inherit" in state.get("refuse", ()):
+            fail(f"cannot inherit {arguments[0]} for '{arguments[1]}': pool I/O is currently suspended")
         for name in arguments[1:]:
             state["datasets"][name]["properties"].pop(arguments[0], None)
 

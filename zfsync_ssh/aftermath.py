@@ -69,7 +69,9 @@ class Aftermath:
                     self._ledger.finish(item, Status.FAILED, code=result.code, message=message)
             else:
                 where = self._target.host.at(self._target.buffer)
-                what = f"{result.name} stays in {where}" if result.name.startswith("/") else f"{where} stays"
+                what = (
+                    f"{result.name} stays in {where}" if result.name.startswith("/") else f"{where} is not cleared up"
+                )
                 self._observe(Notice(f"{what} ({result.message}): the next run sees to it."))
         for child in dispatch.buffered - {result.name for result in results}:
             # Not there any more, or the buffer could not be read: it is not in its place in any case.

@@ -347,9 +347,10 @@ class Operations:
         last = [zfs.inherit(PATH_PROPERTY, names) for names in zfs.batches(moved + _marked_in_place(inventory))]
         if inventory.buffer is not None and inventory.buffer.placeholder and all(result.ok for result in results):
             last.append(zfs.destroy_empty(target.buffer))
-        left = [_refused(done, target.buffer) for done in map(target.zfs, last) if done.status]
-        # The buffer may well not be empty: what waits for another target, and what is somebody else's, stays.
-        return results + [result for result in left if result.code != "busy"][:1]
+        # In this order, until one fails: the buffer is what has the next run look for marks that were left.
+        left = self._run(Operation("", target.buffer), *last)
+        # It may well not be empty: what waits for another target, and what is somebody else's, stays.
+        return results if left is None or left.code == "busy" else [*results, left]
 
 
 def _marked_in_place(inventory: Inventory) -> List[str]:

@@ -484,16 +484,23 @@ def test_the_mark_of_the_buffer_goes_from_what_a_run_that_was_cut_off_had_rename
     assert talk.receiver.guids("dst/tree.zfsyncbuffer") == {}
 
 
-def test_a_buffer_that_cannot_go_is_told_of(talk: Talk) -> None:
+@pytest.mark.parametrize("verb", ["inherit", "destroy"])
+def test_a_buffer_or_a_mark_that_cannot_go_is_told_of_and_the_next_time_goes(talk: Talk, verb: str) -> None:
     waiting(talk, "/a")
     with talk.receiver.open() as state:
-        state["refuse"] = ["destroy"]
+        state["refuse"] = [verb]
     talk.begin()
     answer = talk.ask(CleanBuffer())
     assert isinstance(answer, Results)
     moved, left = answer.results
     assert moved == Result(True, name="/a")
     assert (left.ok, left.code, left.name) == (False, "pool", "dst/tree.zfsyncbuffer")
+    assert talk.receiver.property("dst/tree/a", "zfsync:path") == ("dst/tree/a" if verb == "inherit" else None)
+    with talk.receiver.open() as state:
+        state["refuse"] = []
+    assert talk.ask(CleanBuffer()) == Results(())
+    assert talk.receiver.property("dst/tree/a", "zfsync:path") is None
+    assert talk.receiver.guids("dst/tree.zfsyncbuffer") == {}
 
 
 def test_a_buffer_in_which_something_of_somebody_elses_lies_stays_without_a_word(talk: Talk) -> None:
