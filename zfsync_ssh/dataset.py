@@ -10,7 +10,7 @@ Also shipped to the far end: standard library only, Python >= 3.8. `NamedTuple` 
 from __future__ import annotations
 
 import re
-from typing import Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, Mapping, NamedTuple, Optional, Tuple
 
 from .errors import UsageError
 
@@ -162,6 +162,14 @@ class Inventory:
 def parent_of(child: str) -> Optional[str]:
     """The child that holds ``child``, or None for the root."""
     return child.rpartition("/")[0] if child else None
+
+
+def nearest_above(child: str, datasets: Mapping[str, Dataset]) -> Optional[Dataset]:
+    """The nearest of ``datasets``, by child, that is above ``child``; None for none."""
+    above = parent_of(child)
+    while above is not None and above not in datasets:
+        above = parent_of(above)
+    return datasets[above] if above is not None else None
 
 
 def child_of(root: str, name: str) -> Optional[str]:

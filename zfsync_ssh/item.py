@@ -65,6 +65,8 @@ class Item:
     in_place: bool = False
     """It cannot wait in the buffer: it takes its encryption from its parent, or the names of its snapshots, or of those
     below it, are too long."""
+    by_buffer: bool = False
+    """It can only come by way of the buffer: it is not encrypted, and is to be below a copy whose key is not there."""
     stream_there: str = ""
     """As `pinned`, what the copy that is there remembers."""
     newest_there: str = ""

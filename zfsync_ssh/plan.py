@@ -15,6 +15,7 @@ from .dataset import (
     Host,
     Inventory,
     ancestors_of,
+    nearest_above,
     parent_of,
     pool_of,
 )
@@ -75,7 +76,7 @@ def make_plan(
 
     `ZfsError` when the target's pool is not there.
     """
-    items = [_item(child, source.datasets[child], target, host, policy) for child in source]
+    items = [_item(child, source, target, host, policy) for child in source]
     items = with_origins(items, source, target, asides or {}, policy)
     ancestors: tuple[str, ...] = ()
     if "" not in target:
@@ -97,13 +98,14 @@ def _buffer_left(target: Inventory) -> bool:
     return bool(target.buffered) or (target.buffer is not None and target.buffer.placeholder)
 
 
-def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: Policy) -> Item:
-    own = target.root + child
+def _item(child: str, source: Inventory, target: Inventory, host: Host, policy: Policy) -> Item:
+    dataset, own = source.datasets[child], target.root + child
     there = target.find(child)
     raw = dataset.encrypted and policy.raw
     state = state_of(there)
     if state.token and not policy.resume:
         state = state._replace(token=UNWANTED)
+    by_buffer = not raw and policy.raw and _encrypted_above(child, source) and not _encrypts(source, target)
     item = Item(
         child,
         dataset,
@@ -115,7 +117,8 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
         flags="" if raw else _flags(there, policy, _encrypted_above(child, target)),
         stream_there=there.stream if there else "",
         newest_there=there.newest.name if there and there.newest else "",
-        in_place=bool(child and not raw and "" in target and _encrypted_above(child, target)),
+        in_place=bool(child and not raw and not by_buffer and "" in target and _encrypted_above(child, target)),
+        by_buffer=by_buffer,
     )
     if not dataset.snapshots:
         return item
@@ -128,7 +131,8 @@ def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: P
             f"and ZFS allows {MAX_NAME_CHARS}: choose a shorter target.",
         )
     decision = decide(dataset.snapshots, dataset.bookmarks, item.state, raw, flags=item.flags)
-    if decision.kind == FULL and there is not None and not takes_over(dataset, there, raw=raw):
+    above = nearest_above(child, target.datasets) if there is not None and there.name == own else None
+    if decision.kind == FULL and there is not None and not takes_over(dataset, there, above, raw=raw):
         problem = (
             f"{host.at(there.name)} is an empty placeholder, whose place no stream of {dataset.name} can take: destroy "
             f"it there, once what is below it has been renamed to somewhere else."
@@ -179,14 +183,18 @@ def _flags(there: Dataset | None, policy: Policy, encrypted: bool) -> str:
     return pinned.replace("none", "")
 
 
-def _encrypted_above(child: str, target: Inventory) -> bool:
+def _encrypted_above(child: str, tree: Inventory) -> bool:
     """Whether a dataset that is made as ``child`` takes its encryption from the one above it."""
-    above = parent_of(child)
-    while above is not None and above not in target.datasets:
-        above = parent_of(above)
-    if above is None:
-        return target.encrypted or ("" in target and target.datasets[""].encrypted)
-    return target.datasets[above].encrypted
+    above = nearest_above(child, tree.datasets) or tree.datasets.get("")
+    return tree.encrypted if above is None else above.encrypted
+
+
+def _encrypts(source: Inventory, target: Inventory) -> bool:
+    """Whether what is not encrypted becomes so at the target, which lies below an encrypted dataset."""
+    here, there = source.datasets.get(""), target.datasets.get("")
+    if there is None:
+        return target.encrypted
+    return there.encrypted and (here is None or not here.encrypted)
 
 
 def _mixed(item: Item, there: Dataset, host: Host) -> str:
@@ -284,7 +292,8 @@ def place_for(item: Item, buffer: str, present: Collection[str], ahead: Collecti
     parent = parent_of(item.child)
     if item.state.exists or item.in_place or parent is None:
         return item.place
-    if (parent in present or parent in ahead) and len(item.place) <= MAX_RECEIVED_CHARS:
+    there = parent in present or parent in ahead
+    if there and not item.by_buffer and len(item.place) <= MAX_RECEIVED_CHARS:
         return item.place
     return _waiting(item, buffer)
 

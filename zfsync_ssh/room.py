@@ -6,7 +6,7 @@ It goes, and what is below it waits in the buffer meanwhile, by changes as in `a
 from __future__ import annotations
 
 from .align import Change, Target
-from .dataset import Dataset, Inventory
+from .dataset import Dataset, Inventory, nearest_above
 from .decision import RESUME, decide, state_of
 from .messages import Operation
 from .policy import Policy
@@ -25,7 +25,8 @@ def make_room(source: Inventory, target: Target, policy: Policy) -> list[Change]
         there, children = target.datasets[child], target.children(child)
         if target.holds_buffer(child):
             continue
-        verb = _let_go(source.datasets[child], there, policy, parent=bool(children))
+        above = nearest_above(child, target.datasets)
+        verb = _let_go(source.datasets[child], there, above, policy, parent=bool(children))
         if verb and all(target.can_park(other, other) for other in children):
             operations = [operation for other in children for operation in target.park(other, other)]
             operations.append(Operation(verb, there.name))
@@ -37,11 +38,11 @@ def make_room(source: Inventory, target: Target, policy: Policy) -> list[Change]
     return changes
 
 
-def _let_go(dataset: Dataset, there: Dataset, policy: Policy, *, parent: bool) -> str:
+def _let_go(dataset: Dataset, there: Dataset, above: Dataset | None, policy: Policy, *, parent: bool) -> str:
     """The operation that lets ``there``, which has no snapshot, go; empty where it is not in the way."""
     if there.placeholder and not there.token:
         fits = dataset.kind == there.kind or not parent  # nothing can be below a volume
-        return "vacate" if dataset.snapshots and fits and not takes_over(dataset, there, raw=policy.raw) else ""
+        return "vacate" if dataset.snapshots and fits and not takes_over(dataset, there, above, raw=policy.raw) else ""
     if there.complete or there.placeholder:
         return ""
     if not dataset.snapshots:
@@ -60,9 +61,10 @@ def _base_of(token: str) -> int:
         return 0
 
 
-def takes_over(dataset: Dataset, placeholder: Dataset, *, raw: bool) -> bool:
-    """Whether ZFS lets a full stream of ``dataset`` take the place of ``placeholder`` (`zfs receive -F`).
+def takes_over(dataset: Dataset, there: Dataset, above: Dataset | None, *, raw: bool) -> bool:
+    """Whether ZFS lets a full stream of ``dataset`` take the place of ``there``, below ``above`` (`zfs receive -F`).
 
-    It does not where either is encrypted, for the new one would be so in another way; nor where the kinds differ.
+    It does not where any is encrypted, for the new one would be so in another way; nor where the kinds differ.
     """
-    return dataset.kind == placeholder.kind and not placeholder.encrypted and not (dataset.encrypted and raw)
+    encrypted = there.encrypted or (above is not None and above.encrypted) or (dataset.encrypted and raw)
+    return dataset.kind == there.kind and not encrypted

@@ -10,7 +10,16 @@ from collections.abc import Iterable
 
 from . import losing
 from .align import Change, Target, misplaced
-from .dataset import MAX_RECEIVED_CHARS, MAX_ROLLED_BACK_CHARS, Dataset, Host, Inventory, Snapshot, pool_of
+from .dataset import (
+    MAX_RECEIVED_CHARS,
+    MAX_ROLLED_BACK_CHARS,
+    Dataset,
+    Host,
+    Inventory,
+    Snapshot,
+    nearest_above,
+    pool_of,
+)
 from .divergence import has_diverged, named, newer_than, newest_base
 from .messages import Operation
 from .policy import Divergence, Policy
@@ -68,7 +77,8 @@ def _settle(
             return _set_aside(child, target, common, host, now)
         case Divergence.REPLACE if len(there.name) <= MAX_RECEIVED_CHARS:  # else it would be lost for nothing
             if there.kind == dataset.kind or not (target.children(child) or target.holds_buffer(child)):
-                return _replace(child, there, target, hollow=takes_over(dataset, there, raw=policy.raw))
+                above = nearest_above(child, target.datasets)
+                return _replace(child, there, target, hollow=takes_over(dataset, there, above, raw=policy.raw))
     return None
 
 

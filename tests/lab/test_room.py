@@ -125,3 +125,26 @@ def test_a_placeholder_that_was_renamed_along_is_filled_like_any_other(world: Wo
     run = world.push("--json")
     assert run.status == 0, run
     world.assert_equal()
+
+
+def test_what_is_not_encrypted_below_an_encrypted_copy_whose_key_is_not_there_comes_by_way_of_the_buffer(
+    world: World,
+) -> None:
+    encrypted(world, "/e/k")
+    for child in ("/e/c", "/e/c/d", "/e/p", "/e/p/q"):
+        world.sender.run(["zfs", "create", "-o", "encryption=off", f"{world.source}{child}"])
+        world.write(child, 100)
+    world.snapshot("1")
+    world.sender.run(["zfs", "destroy", f"{world.source}/e/p@1"])
+    assert world.push().status == 0
+    world.sender.run(["zfs", "create", "-o", "encryption=off", f"{world.source}/e/new"])
+    for child in ("/e/c", "/e/p", "/e/new", "/e/k"):
+        world.write(child, 60, "two")
+    world.snapshot("2")
+    run = world.push("--json")
+    assert run.status == 0, run
+    there = {name.removeprefix(world.target): kind for name, kind in kinds(world).items()}
+    assert there["/e"] == there["/e/k"] == "aes-256-gcm"
+    assert {there[child] for child in ("", "/e/c", "/e/c/d", "/e/p", "/e/p/q", "/e/new")} == {"off"}
+    load_keys(world)
+    world.assert_equal()

@@ -486,6 +486,42 @@ def test_work_is_ordered_by_size_then_depth(sizes: list[int]) -> None:
 # ---- places ----------------------------------------------------------------------------------------------------------
 
 
+def sealed(inventory: Inventory, *children: str) -> Inventory:
+    for child in children:
+        inventory.datasets[child] = inventory.datasets[child]._replace(encrypted=True)
+    return inventory
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "raw", "by_buffer", "in_place"),
+    [
+        (["/e"], ["/e"], True, True, False),
+        (["", "/e"], ["", "/e"], True, True, False),
+        (["/e"], ["", "/e"], True, False, True),  # the target is below an encrypted dataset, in which all is to be so
+        (["/e"], ["/e"], False, False, True),
+        ([], ["", "/e"], True, False, True),
+        ([], [], True, False, False),
+    ],
+)
+def test_what_is_not_encrypted_below_a_raw_copy_comes_by_way_of_the_buffer(
+    source: list[str], target: list[str], raw: bool, by_buffer: bool, in_place: bool
+) -> None:
+    here = sealed(tree("src/tree", root="@r,1", e="@e,2", e_c="@c,3"), *source)
+    there = sealed(tree(ROOT, root="@r,1", e="@e,2"), *target)
+    item = make_plan(here, there, host=Host("there"), policy=replace(DEFAULT, raw=raw)).items[-1]
+    assert (item.child, item.by_buffer, item.in_place) == ("/e/c", by_buffer, in_place)
+    waits = f"{BUFFER}/2F652F63" if by_buffer else f"{ROOT}/e/c"
+    assert place_for(item, BUFFER, {"", "/e"}) == waits
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_in_a_new_tree_too_unless_all_is_encrypted_there(encrypted: bool) -> None:
+    here = sealed(tree("src/tree", e="@e,2", e_c="@c,3"), "/e")
+    there = Inventory(ROOT, {}, ancestors=("dst",), encrypted=encrypted)
+    item = planned(here, there).items[-1]
+    assert (item.child, item.by_buffer) == ("/e/c", not encrypted)
+
+
 def test_a_dataset_is_received_in_place_if_its_parent_is_there_and_else_in_the_buffer() -> None:
     plan = planned(tree("src/tree", root="@s,1", a="@s,2", a_b="@s,3"), Inventory(ROOT, {}, ancestors=("dst",)))
     root, a, b = plan.items

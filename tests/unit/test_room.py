@@ -11,7 +11,7 @@ from tests.unit.alignment import BUFFER, Model, aligned, source_of, target_of
 from tests.unit.dsl import dataset
 from tests.unit.test_decision import token
 from zfsync_ssh.align import Change, Target
-from zfsync_ssh.dataset import VOLUME, Dataset
+from zfsync_ssh.dataset import VOLUME, Dataset, Inventory
 from zfsync_ssh.messages import Operation
 from zfsync_ssh.policy import Policy
 from zfsync_ssh.room import make_room
@@ -55,6 +55,12 @@ def test_a_placeholder_goes_whose_place_no_stream_can_take(
     here: Dataset, there: Dataset, raw: bool, goes: bool
 ) -> None:
     assert verbs(room(here, there, raw=raw)) == (["vacate"] if goes else [])
+
+
+def test_what_is_below_an_encrypted_copy_goes_too_for_it_would_take_its_encryption() -> None:
+    source = Inventory("src", {"": ENCRYPTED, "/a": CLEAR})
+    there = Inventory("dst", {"": dataset("@x,1", "dst")._replace(encrypted=True), "/a": PLACEHOLDER})
+    assert verbs(make_room(source, Target(there, BUFFER), Policy())) == ["vacate"]
 
 
 def test_what_is_below_it_waits_in_the_buffer() -> None:
