@@ -1,4 +1,4 @@
-"""The cells that every run of the tests plays: a dozen of the worst, with each kind of fault at least once."""
+"""The cells that every run of the tests plays: the worst, with each kind of fault at least once."""
 
 from __future__ import annotations
 
