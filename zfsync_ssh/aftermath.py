@@ -69,10 +69,10 @@ class Aftermath:
                     self._ledger.finish(item, Status.FAILED, code=result.code, message=message)
             else:
                 where = self._target.host.at(self._target.buffer)
-                what = (
-                    f"{result.name} stays in {where}" if result.name.startswith("/") else f"{where} is not cleared up"
-                )
-                self._observe(Notice(f"{what} ({result.message}): the next run sees to it."))
+                if result.name.startswith("/"):
+                    self._observe(Notice(f"{result.name} stays in {where}: {result.message}."))
+                else:
+                    self._observe(Notice(f"{where} is not cleared up: {result.message}. The next run tries again."))
         for child in dispatch.buffered - {result.name for result in results}:
             # Not there any more, or the buffer could not be read: it is not in its place in any case.
             message = f"{items[child].source.name} has arrived in {self._target.buffer}, but was not found there again."

@@ -55,7 +55,8 @@ class Target:
         ancestors = before.ancestors
         if "" in before and "" not in datasets:
             ancestors = ancestors_of(self.root)  # that was there, so these are
-        return Inventory(self.root, datasets, self.buffered, before.buffer, ancestors, at=before.at)
+        above = before.encrypted
+        return Inventory(self.root, datasets, self.buffered, before.buffer, ancestors, encrypted=above, at=before.at)
 
     def below(self, child: str) -> list[str]:
         """``child`` and what is below it."""

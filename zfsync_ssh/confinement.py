@@ -33,7 +33,7 @@ from .messages import (
 from .streamhead import check_arriving, resumed_snapshot
 from .tree import Arriving, Tree
 from .verbs import check_operation
-from .zfs import ABOUT_QUERY, FEATURES_QUERY, QUERIES, STREAM_FLAGS, STREAM_PROPERTY
+from .zfs import ABOUT_QUERY, ABOVE_QUERY, FEATURES_QUERY, QUERIES, STREAM_FLAGS, STREAM_PROPERTY
 
 Asked: TypeAlias = Message | Operation | Arriving
 
@@ -104,7 +104,7 @@ def _inventory(inventory: Inventory, _: Confinement, __: Tree | None) -> None:
 
 
 def _query(query: Query, bounds: Confinement, tree: Tree | None) -> None:
-    if query.kind in (FEATURES_QUERY, ABOUT_QUERY):
+    if query.kind in (FEATURES_QUERY, ABOUT_QUERY, ABOVE_QUERY):
         return  # take no names
     if query.kind not in QUERIES:
         raise Refused(f"{told(query.kind)} is nothing that can be asked")

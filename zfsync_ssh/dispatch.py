@@ -2,7 +2,8 @@
 
 A dataset that is new at the target goes into its place when its parent has arrived, or is ahead of it on the same
 channel, which keeps the order. Else it waits for a parent that is small and under way; behind a large one it goes to
-the buffer. A clone needs its origin, and what takes its encryption from its parent cannot wait in the buffer for it.
+the buffer, and so does what cannot be received below its parent (`unencrypted`). A clone needs its origin, and what
+takes its encryption from its parent cannot wait in the buffer for it.
 
 What has most to send, with all that is below it, goes first.
 """

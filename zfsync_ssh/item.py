@@ -66,7 +66,7 @@ class Item:
     """It cannot wait in the buffer: it takes its encryption from its parent, or the names of its snapshots, or of those
     below it, are too long."""
     by_buffer: bool = False
-    """It can only come by way of the buffer: it is not encrypted, and is to be below a copy whose key is not there."""
+    """It can only come by way of the buffer: see `zfsync_ssh.unencrypted`."""
     stream_there: str = ""
     """As `pinned`, what the copy that is there remembers."""
     newest_there: str = ""

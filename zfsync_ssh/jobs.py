@@ -32,7 +32,8 @@ async def clean_buffer(target: Endpoint, owner: str, observe: Observer) -> int:
             results = await client.results(CleanBuffer())
             for result in results:
                 if not result.name.startswith("/"):
-                    raise ZfsError(f"The buffer of {target} cannot be emptied: {result.message}.", result.code)
+                    what = "cleared up" if outcomes else "emptied"  # the last of all, or the only one
+                    raise ZfsError(f"The buffer of {target} cannot be {what}: {result.message}.", result.code)
                 status = Status.RENAMED if result.ok else Status.FAILED
                 message = "" if result.ok else f"it stays in the buffer: {result.message}."
                 outcomes.append(Outcome(result.name, where + result.name, status, code=result.code, message=message))

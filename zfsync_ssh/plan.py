@@ -29,6 +29,7 @@ from .policy import DEFAULT, Policy
 from .resume import parse_token
 from .room import takes_over
 from .steps import UNWANTED, with_decision
+from .unencrypted import by_buffer, comes_in_clear
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,15 @@ def make_plan(
     host: Host,
     policy: Policy = DEFAULT,
     asides: Mapping[str, Dataset] | None = None,
+    whole: Inventory | None = None,
 ) -> Plan:
-    """Compare the trees. ``host`` is only for messages; ``asides`` are copies set aside in this run, by child.
+    """Compare the trees. ``host`` is only for messages; ``asides`` are copies set aside in this run, by child; of the
+    ``whole`` source, ``source`` is what takes part.
 
     `ZfsError` when the target's pool is not there.
     """
-    items = [_item(child, source, target, host, policy) for child in source]
+    apart = by_buffer(whole or source, target, policy)
+    items = [_item(child, source.datasets[child], target, host, policy, apart) for child in source]
     items = with_origins(items, source, target, asides or {}, policy)
     ancestors: tuple[str, ...] = ()
     if "" not in target:
@@ -98,14 +102,14 @@ def _buffer_left(target: Inventory) -> bool:
     return bool(target.buffered) or (target.buffer is not None and target.buffer.placeholder)
 
 
-def _item(child: str, source: Inventory, target: Inventory, host: Host, policy: Policy) -> Item:
-    dataset, own = source.datasets[child], target.root + child
+def _item(child: str, dataset: Dataset, target: Inventory, host: Host, policy: Policy, apart: set[str]) -> Item:
+    own = target.root + child
     there = target.find(child)
     raw = dataset.encrypted and policy.raw
     state = state_of(there)
     if state.token and not policy.resume:
         state = state._replace(token=UNWANTED)
-    by_buffer = not raw and policy.raw and _encrypted_above(child, source) and not _encrypts(source, target)
+    encrypted = _encrypted_above(child, target)
     item = Item(
         child,
         dataset,
@@ -114,11 +118,11 @@ def _item(child: str, source: Inventory, target: Inventory, host: Host, policy: 
         state,
         None,
         raw=raw,
-        flags="" if raw else _flags(there, policy, _encrypted_above(child, target)),
+        flags="" if raw else _flags(there, policy, encrypted),
         stream_there=there.stream if there else "",
         newest_there=there.newest.name if there and there.newest else "",
-        in_place=bool(child and not raw and not by_buffer and "" in target and _encrypted_above(child, target)),
-        by_buffer=by_buffer,
+        in_place=bool(child and not raw and "" in target and encrypted) and not comes_in_clear(child, apart, target),
+        by_buffer=child in apart,
     )
     if not dataset.snapshots:
         return item
@@ -183,18 +187,10 @@ def _flags(there: Dataset | None, policy: Policy, encrypted: bool) -> str:
     return pinned.replace("none", "")
 
 
-def _encrypted_above(child: str, tree: Inventory) -> bool:
+def _encrypted_above(child: str, target: Inventory) -> bool:
     """Whether a dataset that is made as ``child`` takes its encryption from the one above it."""
-    above = nearest_above(child, tree.datasets) or tree.datasets.get("")
-    return tree.encrypted if above is None else above.encrypted
-
-
-def _encrypts(source: Inventory, target: Inventory) -> bool:
-    """Whether what is not encrypted becomes so at the target, which lies below an encrypted dataset."""
-    here, there = source.datasets.get(""), target.datasets.get("")
-    if there is None:
-        return target.encrypted
-    return there.encrypted and (here is None or not here.encrypted)
+    above = nearest_above(child, target.datasets) or target.datasets.get("")
+    return target.encrypted if above is None else above.encrypted
 
 
 def _mixed(item: Item, there: Dataset, host: Host) -> str:

@@ -27,6 +27,7 @@ from .remembered import Remembered
 from .room import make_room
 from .settle import free_names, losses, settle_divergence
 from .source import Source
+from .unencrypted import by_buffer, is_encrypted_above
 
 Confirm = Callable[[Sequence[str]], Awaitable[bool]]
 """Asks the user whether what these lines say may be lost."""
@@ -87,6 +88,7 @@ class Preparation:
         if not self._dry_run:
             await self._holds.tidy(source)
         made = await self._align(control, source, target)
+        await self._look_above(control, made)
         made = self._planned(made, agreed)
         if not self._dry_run:  # while the rest is looked at
             for end in (self._target, self._source):
@@ -107,6 +109,11 @@ class Preparation:
         made.plan = await self._with_properties(plan)
         return made
 
+    async def _look_above(self, control: AgentClient, made: Prepared) -> None:
+        """Learn whether the target lies below an encrypted dataset, where that matters and was not told."""
+        if "" in made.target and by_buffer(made.source, made.target, self._policy) - made.target.datasets.keys():
+            made.target.encrypted = is_encrypted_above(await control.query(zfs.ABOVE_QUERY, [""]))
+
     def _planned(self, made: Prepared, agreed: str) -> Prepared:
         plan = make_plan(
             self._policy.selection.datasets(made.source),
@@ -114,6 +121,7 @@ class Preparation:
             host=self._target.host,
             policy=self._policy,
             asides=made.asides,
+            whole=made.source,
         )
         made.plan = with_filters(plan, agreed)
         return made

@@ -313,6 +313,10 @@ class Agent:
 
             self._send_lines(("%s\n" % line).encode("utf-8") for line in about.lines(self._tree))
             return Listed(True)
+        if message.kind == zfs.ABOVE_QUERY:
+            above = ancestors_of(self._tree.root)
+            self._list(*([zfs.list_existing(above)] if above else []))
+            return Listed(True)
         if message.kind not in zfs.QUERIES:
             raise RemoteProtocolError("received a Query of an unknown kind, %r" % message.kind)
         names = [self._tree.named(name) for name in message.names]

@@ -156,6 +156,9 @@ QUERIES: Dict[str, Callable[[List[str]], Tuple[str, ...]]] = {
 ABOUT_QUERY = "about"
 """What may be asked about an agent itself, by `zfsync_ssh.about`."""
 
+ABOVE_QUERY = "above"
+"""What may be asked about the datasets above a tree, from the pool on: `list_existing` of them."""
+
 FEATURES_QUERY = "features"
 """What may be asked about the pool of a tree: whether it has each feature, by `list_features`."""
 

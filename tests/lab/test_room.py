@@ -127,24 +127,50 @@ def test_a_placeholder_that_was_renamed_along_is_filled_like_any_other(world: Wo
     world.assert_equal()
 
 
-def test_what_is_not_encrypted_below_an_encrypted_copy_whose_key_is_not_there_comes_by_way_of_the_buffer(
-    world: World,
-) -> None:
-    encrypted(world, "/e/k")
-    for child in ("/e/c", "/e/c/d", "/e/p", "/e/p/q"):
+def in_clear(world: World, *children: str) -> None:
+    """New datasets at the source that are not encrypted, though what is above them may be."""
+    for child in children:
         world.sender.run(["zfs", "create", "-o", "encryption=off", f"{world.source}{child}"])
         world.write(child, 100)
+
+
+def test_what_is_in_clear_below_an_encrypted_dataset_arrives_so_though_the_key_is_not_there(world: World) -> None:
+    encrypted(world, "/e/k")
+    in_clear(world, "/e/c", "/e/c/d", "/e/p", "/e/p/q")
     world.snapshot("1")
     world.sender.run(["zfs", "destroy", f"{world.source}/e/p@1"])
     assert world.push().status == 0
-    world.sender.run(["zfs", "create", "-o", "encryption=off", f"{world.source}/e/new"])
-    for child in ("/e/c", "/e/p", "/e/new", "/e/k"):
+    in_clear(world, "/e/new", "/e/new/x")
+    for child in ("/e/c", "/e/p", "/e/k"):
         world.write(child, 60, "two")
     world.snapshot("2")
     run = world.push("--json")
     assert run.status == 0, run
     there = {name.removeprefix(world.target): kind for name, kind in kinds(world).items()}
-    assert there["/e"] == there["/e/k"] == "aes-256-gcm"
-    assert {there[child] for child in ("", "/e/c", "/e/c/d", "/e/p", "/e/p/q", "/e/new")} == {"off"}
+    assert {there[child] for child in ("/e", "/e/k")} == {"aes-256-gcm"}
+    clear = ("", "/e/c", "/e/c/d", "/e/p", "/e/p/q", "/e/new", "/e/new/x")
+    assert {there[child] for child in clear} == {"off"}
     load_keys(world)
     world.assert_equal()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_below_an_encrypted_root_too_unless_all_is_encrypted_there(world: World, inside: bool) -> None:
+    encrypted(world, "/e/k")
+    world.snapshot("1")
+    source, target = f"{world.source}/e", f"{world.above}/safe/dst" if inside else f"{world.above}/dst-e"
+    if inside:
+        world.receiver.sh(f"echo '{PASSWORD}' | zfs create -o encryption=on -o keyformat=passphrase {world.above}/safe")
+    assert world.push(source=source, target=target).status == 0
+    in_clear(world, "/e/c")
+    world.snapshot("2")
+    run = world.push("--json", source=source, target=target)
+    if not inside:
+        assert run.status == 0, run
+        assert kinds(world, target)[f"{target}/c"] == "off"
+        return
+    # It takes the encryption of what is above it, as everything there does, and for that the key has to be there.
+    assert run.status == 3, run
+    world.receiver.sh(f"echo '{PASSWORD}' | zfs load-key {target}")
+    assert world.push(source=source, target=target).status == 0
+    assert kinds(world, target)[f"{target}/c"] == "aes-256-gcm"

@@ -217,7 +217,7 @@ async def test_a_buffer_that_cannot_go_at_the_end_is_told_of_and_goes_with_the_n
     assert await pair.push(policy=Policy(buffer_behind=0)) == 0
     told = [event.text for event in pair.events if isinstance(event, Notice)]
     assert any(
-        text.startswith("there:dst/tree.zfsyncbuffer is not cleared up (") and "suspended" in text for text in told
+        text.startswith("there:dst/tree.zfsyncbuffer is not cleared up: ") and "suspended" in text for text in told
     ), told
     with pair.receiver.open() as state:
         state["refuse"] = []

@@ -33,7 +33,7 @@ ROWS = (
     ("protocol", "zfs", "comparison", "bookmarks", "losing", "status", "config_values", "jobsteps", "keys", "ssh_keys"),
     ("policy", "prune", "divergence", "metrics", "allowed", "complaint", "recall"),
     ("listing", "process", "lock", "libzfs", "steps", "align", "properties", "contents", "joblog", "delegation"),
-    ("lzc", "filters", "origins", "dispatch", "remembered", "room"),
+    ("lzc", "filters", "origins", "dispatch", "remembered", "room", "unencrypted"),
     ("driver",),
     ("tree", "conversation", "plan", "settle", "telling"),
     ("heartbeat",),

@@ -514,6 +514,22 @@ def test_what_is_not_encrypted_below_a_raw_copy_comes_by_way_of_the_buffer(
     assert place_for(item, BUFFER, {"", "/e"}) == waits
 
 
+def test_what_is_below_it_waits_with_it_though_the_nearest_that_is_there_is_encrypted() -> None:
+    here = sealed(tree("src/tree", root="@r,1", e="@e,2", e_c="@c,3", e_c_d="@d,4", e_k_l="@l,5"), "/e")
+    there = sealed(tree(ROOT, root="@r,1", e="@e,2"), "/e")
+    items = {item.child: item for item in planned(here, there).items}
+    assert place_for(items["/e/c/d"], BUFFER, {"", "/e"}) == f"{BUFFER}/2F652F632F64"
+    assert not items["/e/c/d"].in_place
+
+
+def test_what_does_not_take_part_is_encrypted_all_the_same() -> None:
+    whole = sealed(tree("src/tree", root="@r,1", e="@e,2", e_c="@c,3"), "/e")
+    there = sealed(tree(ROOT, root="@r,1", e="@e,2"), "/e")
+    chosen = Inventory("src/tree", {"/e/c": whole.datasets["/e/c"]})
+    (item,) = make_plan(chosen, there, host=Host("there"), whole=whole).items
+    assert (item.by_buffer, item.in_place) == (True, False)
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_in_a_new_tree_too_unless_all_is_encrypted_there(encrypted: bool) -> None:
     here = sealed(tree("src/tree", e="@e,2", e_c="@c,3"), "/e")
