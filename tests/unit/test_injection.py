@@ -163,7 +163,7 @@ def test_a_python_is_one_word_of_the_far_shell_and_no_option(python: str) -> Non
     except UsageError:
         return
     assert python[0] != "-"
-    quoted = line[line.rindex(" '") + 1 :]
+    quoted = line[-len(python) - 2 :]
     assert subprocess.run(
         ["/bin/sh", "-c", f"printf %s {quoted}"], capture_output=True, check=True
     ).stdout == os.fsencode(python)
