@@ -110,8 +110,11 @@ class Preparation:
         return made
 
     async def _look_above(self, control: AgentClient, made: Prepared) -> None:
-        """Learn whether the target lies below an encrypted dataset, where that matters and was not told."""
-        if "" in made.target and by_buffer(made.source, made.target, self._policy) - made.target.datasets.keys():
+        """Learn whether the target lies below an encrypted dataset, where that matters and its root does not tell."""
+        root = made.target.datasets.get("")
+        if root is None or not root.encrypted:
+            return
+        if by_buffer(made.source, made.target, self._policy) - made.target.datasets.keys():
             made.target.encrypted = is_encrypted_above(await control.query(zfs.ABOVE_QUERY, [""]))
 
     def _planned(self, made: Prepared, agreed: str) -> Prepared:
