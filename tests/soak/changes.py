@@ -195,11 +195,15 @@ def _destroy(tree: Tree, chance: random.Random, _: str) -> Iterator[Step]:
 
 def _rename(tree: Tree, chance: random.Random, number: str) -> Iterator[Step]:
     # ZFS moves no encrypted dataset away from the root whose key it has, as a clone's is.
-    child = chance.choice([child for child in tree.kinds if child and not is_encrypted(child)])
+    movable = [child for child in tree.kinds if child and not is_encrypted(child)]
+    if not movable:
+        return
+    child = chance.choice(movable)
     height = max(one.count("/") for one in tree.below(child)) - child.count("/")
     fitting = [one for one in tree.parents() if one not in tree.below(child) and one.count("/") + height < MAX_DEPTH]
     name = f"{child.rpartition('/')[2].partition('-')[0]}-{number}"
-    yield ("zfs", "rename", tree.root + child, f"{tree.root}{chance.choice(fitting)}/{name}")
+    if fitting:  # what is below it may be so deep, of earlier renames, that it has room nowhere
+        yield ("zfs", "rename", tree.root + child, f"{tree.root}{chance.choice(fitting)}/{name}")
 
 
 def _swap(tree: Tree, chance: random.Random, number: str) -> Iterator[Step]:

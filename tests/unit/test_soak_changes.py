@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.faults.field import Look
 from tests.soak import changes
 from tests.soak.changes import KINDS, Step, Tree, draw
@@ -50,6 +52,13 @@ def test_a_snapshot_with_a_clone_is_not_destroyed_nor_is_its_dataset_nor_the_las
     last = Tree(TREE.root, TREE.kinds, {}, dict.fromkeys(CHILDREN, ("s0",)))
     drawn = [draw(last, 7, number) for number in range(1, 400)]
     assert all(kind != "destroy snapshots" for kind, _ in drawn)
+
+
+@pytest.mark.parametrize("children", [("/e-a",), ("/f-a", "/f-a/f-b", "/f-a/f-b/f-c", "/f-a/f-b/f-c/f-d")])
+def test_where_nothing_can_be_moved_or_has_room_something_else_is_drawn(children: tuple[str, ...]) -> None:
+    tree = Tree("tank/soak", dict.fromkeys(("", *children), "filesystem"), {}, dict.fromkeys(("", *children), ("s0",)))
+    moved = {step[2] for number in range(400) for step in draw(tree, 47, number)[1] if step[1] == "rename"}
+    assert f"tank/soak{children[0]}" not in moved
 
 
 def test_what_was_swapped_is_not_destroyed_before_the_copies_have_followed() -> None:
