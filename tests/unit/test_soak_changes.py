@@ -54,7 +54,9 @@ def test_a_snapshot_with_a_clone_is_not_destroyed_nor_is_its_dataset_nor_the_las
     assert all(kind != "destroy snapshots" for kind, _ in drawn)
 
 
-@pytest.mark.parametrize("children", [("/e-a",), ("/f-a", "/f-a/f-b", "/f-a/f-b/f-c", "/f-a/f-b/f-c/f-d")])
+@pytest.mark.parametrize(
+    "children", [("/e-a", "/e-b", "/e-c"), ("/f-a", "/f-a/f-b", "/f-a/f-b/f-c", "/f-a/f-b/f-c/f-d")]
+)
 def test_where_nothing_can_be_moved_or_has_room_something_else_is_drawn(children: tuple[str, ...]) -> None:
     tree = Tree("tank/soak", dict.fromkeys(("", *children), "filesystem"), {}, dict.fromkeys(("", *children), ("s0",)))
     moved = {step[2] for number in range(400) for step in draw(tree, 47, number)[1] if step[1] == "rename"}
