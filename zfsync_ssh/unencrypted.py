@@ -26,14 +26,12 @@ def by_buffer(source: Inventory, target: Inventory, policy: Policy) -> set[str]:
 
 def comes_in_clear(child: str, apart: set[str], target: Inventory) -> bool:
     """Whether ``child``, or something above it that is yet to come, is one of ``apart``, as `by_buffer` has them."""
-    if child in apart:
-        return True
-    above = parent_of(child)
-    while above and above not in target.datasets:
-        if above in apart:
-            return True
-        above = parent_of(above)
-    return False
+    while child not in apart:
+        above = parent_of(child)
+        if not above or above in target.datasets:
+            return False
+        child = above
+    return True
 
 
 def _encrypts(source: Inventory, target: Inventory) -> bool:
