@@ -133,7 +133,8 @@ def play(field: Field, cell: Cell, before: Before) -> Verdict:
     fault, scenario = BY_NAME[cell.fault], SCENARIOS[cell.scenario]
     verdict, began = Verdict(cell), time.monotonic()
     try:
-        _revive(field)
+        for machine in (field.here, field.far):  # a cell that went wrong may have left one switched off
+            field.power_on(machine)
         _play(field, verdict, fault, scenario, before)
     except LabError as error:
         verdict.wrong.append(f"the lab: {error}")
@@ -143,13 +144,6 @@ def play(field: Field, cell: Cell, before: Before) -> Verdict:
         verdict.landed = True
     verdict.seconds = time.monotonic() - began
     return verdict
-
-
-def _revive(field: Field) -> None:
-    """Switch on what a cell that went wrong has left switched off."""
-    for machine in (field.here, field.far):
-        if not machine.alive:
-            field.power_on(machine)
 
 
 def _play(field: Field, verdict: Verdict, fault: Fault, scenario: Scenario, before: Before) -> None:

@@ -169,7 +169,9 @@ class Field:
         self.both(lambda machine: machine.sh("zpool sync; zpool checkpoint tank; zpool checkpoint pool"))
 
     def power_on(self, machine: Machine) -> None:
-        """Switch a machine on that was switched off, and import its pools as they were at that moment."""
+        """Switch a machine on, if it is off, and import its pools as they were at that moment."""
+        if machine.alive:
+            return
         self.lab.up(machine.name)
         self.furnish(machine)
         machine.sh("zpool import -f -d /dev/ubda tank; zpool import -f -d /dev/ubdb pool")

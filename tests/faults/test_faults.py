@@ -15,6 +15,9 @@ from tests.lab.driver.backend import choose
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
+TRIES = 3
+"""A step that depends on which of two channels is first may not come on a machine that is busy with other things."""
+
 
 @pytest.fixture(scope="module")
 def field() -> Iterator[Field]:
@@ -40,6 +43,9 @@ def before(field: Field) -> Callable[[str, str], cells.Before]:
 def test_after_a_fault_the_next_run_makes_all_well_and_nothing_was_lost(
     field: Field, before: Callable[[str, str], cells.Before], cell: cells.Cell
 ) -> None:
-    verdict = cells.play(field, cell, before(cell.direction, cell.scenario))
-    assert verdict.landed, "the fault did not happen: has the step got another name, or comes it no more?"
+    for _ in range(TRIES):
+        verdict = cells.play(field, cell, before(cell.direction, cell.scenario))
+        if verdict.counts:
+            break
+    assert verdict.counts, f"the fault did not happen: has the step got another name, or comes it no more? {verdict}"
     assert not verdict.wrong, str(verdict)

@@ -28,11 +28,11 @@ _PLAIN = Scenario(
     # The copy keeps @0, which the source has no longer.
     "made '' /a /a/b /c; fill /a 200k; zfs snapshot -r $tree@0; fill /c 50k; zfs snapshot -r $tree@1; "
     "fill /c 70k; zfs snapshot -r $tree@2",
-    # New data over two snapshots; new datasets, of which the child is the larger one and so goes to the buffer; one
-    # without a snapshot, whose child needs a placeholder.
-    f"zfs destroy -r $tree@0; fill /a {BIG_BYTES}; fill /a/b 30k; made /n /n/m /p /p/q; fill /n/m {BIG_BYTES}; "
-    "zfs snapshot -r $tree@3; zfs destroy $tree/p@3; fill /c 100k; fill /a 60k two; zfs snapshot -r $tree@4; "
-    "zfs destroy $tree/p@4",
+    # New data over two snapshots; new datasets, of which the child is the largest of all and so goes to the buffer,
+    # while its parent, which is large as well, is under way; one without a snapshot, whose child needs a placeholder.
+    f"zfs destroy -r $tree@0; fill /a {BIG_BYTES}; fill /a/b 30k; made /n /n/m /p /p/q; fill /n {BIG_BYTES}; "
+    "fill /n/m 4M; zfs snapshot -r $tree@3; zfs destroy $tree/p@3; fill /c 100k; fill /a 60k two; "
+    "zfs snapshot -r $tree@4; zfs destroy $tree/p@4",
 )
 _MOVED = Scenario(
     "moved",

@@ -131,7 +131,7 @@ def test_what_differs_between_two_snapshots_is_named(verifying: Verifying, world
     )
     world.sender.run(["python3", "-c", f"import os; os.setxattr('/{world.source}/file', 'user.a', b'c')"])
     device = DEVICE.format(f"{world.source}/vol")
-    world.sender.sh(f"printf x | dd of=$({device}) bs=1 seek=7M conv=notrunc,fsync status=none")
+    world.sender.sh(f"echo 'not what was there' | dd of=$({device}) bs=1 seek=7M conv=notrunc,fsync status=none")
     world.snapshot("new")
     assert world.push().status == 0
     run = verifying.verify(first=f"{world.source}@old", second=f"{verifying.there}@new")
