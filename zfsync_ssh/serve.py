@@ -192,12 +192,12 @@ def who(environment: Mapping[str, str]) -> str:
     return f"{address} port {rest.partition(' ')[0]}" if address else "a client without SSH"
 
 
-def serve(bounds: Confinement, command: tuple[str, ...]) -> int:
-    """Serve the client on stdin and stdout; the exit status."""
+def session_log(client: str, bounds: Confinement) -> Tell:
+    """What writes lines about ``client`` to syslog, MAX_LOG_LINES at most."""
     import syslog
 
     syslog.openlog("zfsync-serve", syslog.LOG_PID, syslog.LOG_DAEMON)
-    client, lines = who(os.environ), 0
+    lines = 0
 
     def tell(text: str) -> None:
         nonlocal lines
@@ -207,6 +207,12 @@ def serve(bounds: Confinement, command: tuple[str, ...]) -> int:
             level = syslog.LOG_INFO if text.startswith(("serves", "allowed")) else syslog.LOG_WARNING
             syslog.syslog(level, f"{client}: {text} [{bounds.root}, {bounds.words}]{left}")
 
+    return tell
+
+
+def serve(bounds: Confinement, command: tuple[str, ...]) -> int:
+    """Serve the client on stdin and stdout; the exit status."""
+    tell = session_log(who(os.environ), bounds)
     reader, writer = move_stdio()
     enlarge_pipe(reader, PIPE_BYTES)
     enlarge_pipe(writer, PIPE_BYTES)

@@ -16,8 +16,8 @@ import pytest
 
 from tests.fakezfs import State, begin_record, make_token
 from tests.protocol.conftest import zfs_command
+from tests.protocol.hostile.conftest import ROOT, START, Conversation, Hostile
 from tests.protocol.test_agent import fake_stream
-from tests.protocol.test_hostile_client import ROOT, START, Conversation, Hostile
 from zfsync_ssh.bounds import Confinement
 from zfsync_ssh.claims import Claims
 from zfsync_ssh.dataset import Snapshot
