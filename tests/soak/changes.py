@@ -105,13 +105,18 @@ class Tree:
 def swapped(source: Look, root: str, target: Look, copies: Collection[str]) -> frozenset[str]:
     """Children that are not to be destroyed before all copies have followed: see docs/reliability-soak.md."""
     owners = {guid: name.partition("@")[0] for name, guid in source.snapshots.items()}
-    found = set()
+    held: dict[str, set[str]] = {}
     for name, guid in target.snapshots.items():
-        dataset = name.partition("@")[0]
+        held.setdefault(name.partition("@")[0], set()).add(owners.get(guid, ""))
+    found: set[str] = set()
+    for dataset, of in held.items():
         for copy in copies:
             place = root + dataset[len(copy) :]
-            if dataset.startswith(copy + "/") and place in source.datasets and owners.get(guid, place) != place:
-                found.add(owners[guid][len(root) :])
+            if not dataset.startswith(copy + "/") or place not in source.datasets:
+                continue
+            if of == {""}:  # only a bookmark tells now whose copy it is
+                return frozenset(child[len(root) :] for child in source.datasets)
+            found |= {owner[len(root) :] for owner in of - {"", place}}
     return frozenset(found)
 
 

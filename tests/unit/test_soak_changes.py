@@ -70,6 +70,8 @@ def test_what_was_swapped_is_not_destroyed_before_the_copies_have_followed() -> 
     moved = replace(source, snapshots={"c/old@1": "1"})
     assert changes.swapped(source, "t", before, ["c", "d"]) == {"/x", "/y"}
     assert changes.swapped(source, "t", after, ["c", "d"]) == changes.swapped(source, "t", moved, ["c"]) == frozenset()
+    pruned = replace(source, snapshots={"c/x@1": "2", "c/y@0": "3"})
+    assert changes.swapped(source, "t", pruned, ["c"]) == {"", "/x", "/y"}
     assert "/f-d" in TREE.destroyable()
     assert "/f-d" not in replace(TREE, swapped=frozenset({"/f-d"})).destroyable()
 
