@@ -42,8 +42,11 @@ def named(snapshots: tuple[Snapshot, ...]) -> str:
     return f"{len(snapshots)} snapshots from @{snapshots[0].name} to @{snapshots[-1].name}"
 
 
-def describe(dataset: Dataset, there: Dataset, host: Host) -> str:
-    """Why nothing can be received onto ``there``, what it has of its own, and what each option would do about it."""
+def describe(dataset: Dataset, there: Dataset, host: Host, copy: str = "") -> str:
+    """Why nothing can be received onto ``there``, what it has of its own, and what each option would do about it.
+
+    ``copy`` is the name that the copy of ``dataset`` has there, when it cannot get its own because ``there`` has that.
+    """
     name = host.at(there.name)
     if not there.snapshots:
         return (
@@ -55,6 +58,11 @@ def describe(dataset: Dataset, there: Dataset, host: Host) -> str:
     impostors = same_name_other_guid(dataset.snapshots, there.snapshots)
     if common is None:
         same = f" (@{impostors[-1].name} exists on both, but with different GUIDs)" if impostors else ""
+        if copy:
+            return (
+                f"{name} has no snapshot in common with {dataset.name}{same}, whose copy is {host.at(copy)}: rename "
+                f"the first there, as --on-divergence set-aside does, and the copy gets its name and goes on."
+            )
         return (
             f"{name} has no snapshot in common with {dataset.name}{same}: choose another target; --on-divergence "
             f"set-aside renames it there, replace destroys it, and a full copy is made."

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
 
+from .align import Target
 from .buffer import buffered_name
 from .dataset import (
     MAX_NAME_CHARS,
@@ -28,6 +29,7 @@ from .origins import with_origins
 from .policy import DEFAULT, Policy
 from .resume import parse_token
 from .room import takes_over
+from .settle import taken_over
 from .steps import UNWANTED, with_decision
 from .unencrypted import by_buffer, comes_in_clear
 
@@ -81,6 +83,8 @@ def make_plan(
     """
     apart = by_buffer(whole or source, target, policy)
     items = [_item(child, source.datasets[child], target, host, policy, apart) for child in source]
+    if policy.follow_renames and any(item.code == "diverged" for item in items):
+        items = _told_of_copies(items, whole or source, source, target, host)
     items = with_origins(items, source, target, asides or {}, policy)
     ancestors: tuple[str, ...] = ()
     if "" not in target:
@@ -92,6 +96,20 @@ def make_plan(
         ancestors = tuple(name for name in ancestors_of(target.root) if name not in there)
     made = tuple(items)
     return Plan(made, ancestors, _placeholders(made, target), _leftovers(made), _buffer_left(target))
+
+
+def _told_of_copies(
+    items: list[Item], whole: Inventory, source: Inventory, target: Inventory, host: Host
+) -> list[Item]:
+    """The items; those in whose place the copy of a dataset that is gone stands say where their own copy is."""
+    copies = {to: target.root + child for child, to in taken_over(whole, source, Target(target, ""))}
+
+    def told(item: Item) -> Item:
+        if item.code != "diverged" or item.child not in copies:
+            return item
+        return replace(item, problem=describe(item.source, target.datasets[item.child], host, copies[item.child]))
+
+    return [told(item) for item in items]
 
 
 def _leftovers(items: tuple[Item, ...]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ It is set aside, rolled back or replaced, by changes as in `align`.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from . import losing
 from .align import Change, Target, misplaced
@@ -35,19 +35,28 @@ def free_names(
     It goes before `align.follow_renames`: else what is to be below the renamed copy would be put below the other
     one. ``selected`` is the datasets that take part.
     """
-    wanted = misplaced(source, target)
     changes = []
-    for guid, to in sorted(wanted.items(), key=lambda pair: pair[1]):
-        child, there, dataset = target.place_of(guid), target.datasets.get(to), selected.datasets.get(to)
-        if child is None or there is None or dataset is None or there.guid in wanted or child.startswith(to + "/"):
-            continue
-        if has_diverged(dataset, target.datasets[child]) or newest_base(dataset, there) is not None:
-            continue
+    for _, to in taken_over(source, selected, target):
         keeps_name = policy.on_divergence is Divergence.REPLACE and target.children(to)
+        dataset = selected.datasets[to]
         change = None if keeps_name else _settle(to, dataset, target, host=host, policy=policy, now=now)
         if change is not None:
             changes.append(change)
     return changes
+
+
+def taken_over(source: Inventory, selected: Inventory, target: Target) -> Iterator[tuple[str, str]]:
+    """Copies that could go on in their place, were it not for the copy of a dataset that is gone: as (child, place).
+
+    ``target`` may be changed from one to the next.
+    """
+    wanted = misplaced(source, target)
+    for guid, to in sorted(wanted.items(), key=lambda pair: pair[1]):
+        child, there, dataset = target.place_of(guid), target.datasets.get(to), selected.datasets.get(to)
+        if child is None or there is None or dataset is None or there.guid in wanted or child.startswith(to + "/"):
+            continue
+        if not has_diverged(dataset, target.datasets[child]) and newest_base(dataset, there) is None:
+            yield child, to
 
 
 def settle_divergence(

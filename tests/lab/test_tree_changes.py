@@ -86,7 +86,9 @@ def test_a_name_taken_over_from_a_dataset_that_is_gone_is_freed_and_the_copy_ren
     # therefore could not be replaced.
     refused = world.push("--json", *(["--dry-run"] if choice == "replace" else []))
     assert refused.status == 3, refused
-    assert "has no snapshot in common with" in refused.outcomes[f"{world.source}/b"]["message"]
+    message = refused.outcomes[f"{world.source}/b"]["message"]
+    assert "has no snapshot in common with" in message
+    assert f"whose copy is {world.receiver.ssh_host}:{world.target}/a: rename the first there" in message
     world.snapshot("3")
     run = world.push("--on-divergence", choice, "--yes", "--json")
     assert run.status == 0, run

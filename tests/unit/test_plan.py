@@ -216,6 +216,35 @@ def test_a_target_that_is_no_copy_is_to_be_renamed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        (
+            {"/a": "@x,2"},
+            ", whose copy is there:dst/tree/a: rename the first there, as --on-divergence set-aside does, ",
+        ),
+        ({"/b.zfsync-moving": "@x,2"}, ", whose copy is there:dst/tree/b.zfsync-moving: rename"),
+        ({"/b/a": "@x,2"}, ": choose another target; "),  # goes wherever what is in its place goes
+        ({"/a": "@x,2 @z,9"}, ": choose another target; "),  # could not go on
+        ({"/a": "@x,2", "/c": "@x,2"}, ": choose another target; "),  # which of the two?
+        ({"/a": "@x,2", "/b": "@old,9 @x,2 @own,8"}, " has @own after @x, the newest in common"),
+    ],
+)
+def test_it_is_said_which_is_the_copy_when_another_has_its_name(there: dict[str, str], words: str) -> None:
+    source = tree("src/tree", root="@r,1", b="@x,2 @y,3")
+    lines = {"": "@r,1", "/b": "@old,9"} | there
+    target = Inventory(ROOT, {child: dataset(line, ROOT + child) for child, line in sorted(lines.items())})
+    (item,) = (item for item in planned(source, target).items if item.code == "diverged")
+    assert item.child == "/b"
+    assert words in item.problem
+    (unnamed,) = (
+        item
+        for item in make_plan(source, target, host=Host("there"), policy=replace(DEFAULT, follow_renames=False)).items
+        if item.code == "diverged"
+    )
+    assert "whose copy is" not in unnamed.problem
+
+
 def test_a_target_that_only_has_the_same_names_is_no_copy() -> None:
     item = refusal(dataset(SOURCE), dataset("@a,98 @b,99"))
     assert "with src/tree (@b exists on both, but with different GUIDs): choose another target; " in item.problem
