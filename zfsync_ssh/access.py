@@ -2,9 +2,9 @@
 
 Nothing stays behind, however the agent ends. A filesystem's snapshot is mounted in a mount namespace of the agent's
 own, held by the descriptor of its root and at once unmounted lazily: the mount goes with the descriptor, and so with
-the process. Where there are no such namespaces (FreeBSD), and for a volume, whose snapshot shows up as a device only as
-a clone of it, a `_Cleaner` waits for the agent's end. (The alternative, ``snapdev=visible``, would make a device of
-every snapshot the volume has, and would have to be set back.)
+the process. Until then, where there are no such namespaces (FreeBSD), and for a volume, whose snapshot shows up as a
+device only as a clone of it, a `_Cleaner` waits for the agent's end. (The alternative, ``snapdev=visible``, would make
+a device of every snapshot the volume has, and would have to be set back.)
 
 Also shipped to the far end: standard library only, Python >= 3.8.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 DEVICE_SECONDS = 20.0
 """How long the device of a new clone may take to appear."""
-_CLONE_NAME = "zfsync-verify-"
+_NAME = "zfsync-verify-"
 _CLONE_NEWNS, _MS_REC, _MS_SLAVE = 0x20000, 1 << 14, 1 << 19  # <linux/sched.h>, <linux/mount.h>
 _RANGE = "/sys/class/block/%s/ext_range"
 _BLKZNAME = 0x8100127D  # _IOR(0x12, 125, char[256]): the name of the volume behind a device (OpenZFS, sys/fs/zfs.h)
@@ -93,28 +93,22 @@ class _Row(NamedTuple):
 def _open_filesystem(name: str, above: _Row) -> Opened:
     acls = above.acltype in ("posix", "posixacl")  # as it was called before OpenZFS 2.0
     private = _own_namespace()
-    where = _new_directory()
-    cleaner = None if private else _Cleaner(("sh", "-c", 'umount "$1"; rmdir "$1"', "sh", where))
+    where = _free_name()
+    unmount = "umount -l" if private else "umount"
+    # Before there is a directory, or it would stay when this process is killed meanwhile.
+    cleaner = _Cleaner(("sh", "-c", unmount + ' "$1"; rmdir "$1"; [ ! -e "$1" ]', "sh", where))
     try:
+        os.mkdir(where, 0o700)
         # xattr: they are compared even where the dataset has them off.
         options = "ro,nosuid,nodev,noexec,xattr" if private else "ro,nosuid,noexec"
         done = run(("mount", "-t", "zfs", "-o", options, name, where))
-        if done.status:
-            fd = _below_mountpoint(name, above, complaint.reason(done.stderr))
-        else:
-            try:
-                fd = _open_directory(where)
-            finally:
-                if private:
-                    run(("umount", "-l", where))
+        fd = _below_mountpoint(name, above, complaint.reason(done.stderr)) if done.status else _open_directory(where)
     except BaseException:
-        if cleaner is not None:
-            cleaner.close()
+        cleaner.close()
         raise
-    finally:
-        if private:
-            os.rmdir(where)
-    return Opened(Filesystem(fd, acls), fd, cleaner)
+    if private:
+        cleaner.close()
+    return Opened(Filesystem(fd, acls), fd, None if private else cleaner)
 
 
 def _below_mountpoint(name: str, above: _Row, why: str) -> int:
@@ -133,12 +127,13 @@ def _open_directory(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def _new_directory() -> str:
-    """An empty directory to mount on, where nobody else writes."""
-    from tempfile import mkdtemp
+def _free_name() -> str:
+    """The name of a directory to make and mount on, if it can be where nobody else writes."""
+    import secrets
+    from tempfile import gettempdir
 
-    runtime = next((path for path in ("/run", "/var/run") if os.access(path, os.W_OK)), None)
-    return mkdtemp(prefix="zfsync-verify-", dir=runtime)
+    above = next((path for path in ("/run", "/var/run") if os.access(path, os.W_OK)), None) or gettempdir()
+    return "%s/%s%s" % (above, _NAME, secrets.token_hex(8))
 
 
 def _own_namespace() -> bool:
@@ -164,7 +159,7 @@ def _open_volume(tree: Tree, name: str) -> Opened:
     # At the top of the pool, where it may be: there it is in no tree that somebody sends or snapshots at the moment.
     above = tree.scratch or pool_of(name)
     _destroy_leftovers(tree, above)
-    clone = "%s/%s%s" % (above, _CLONE_NAME, secrets.token_hex(8))
+    clone = "%s/%s%s" % (above, _NAME, secrets.token_hex(8))
     cleaner = _Cleaner((*tree.command, *zfs.destroy_clone(clone)))
     try:
         made = tree.zfs(zfs.clone_to_read(name, clone, os.getpid()))
@@ -183,7 +178,7 @@ def _open_volume(tree: Tree, name: str) -> Opened:
 def _destroy_leftovers(tree: Tree, above: str) -> None:
     """Destroy what a host that lost its power kept of our clones: each has its maker's process in a property."""
     for name, pid in tree.zfs(zfs.list_clones(above)).rows:
-        if name.startswith("%s/%s" % (above, _CLONE_NAME)) and pid.isdigit() and not _runs(int(pid)):
+        if name.startswith("%s/%s" % (above, _NAME)) and pid.isdigit() and not _runs(int(pid)):
             tree.zfs(zfs.destroy_clone(name))
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 from zfsync_ssh import access
@@ -26,3 +29,23 @@ def test_of_the_volumes_there_the_clones_of_readers_that_have_gone_are_destroyed
     zfs.chmod(0o755)
     access._destroy_leftovers(Tree("tank/tree", "", (str(zfs),)), "tank")
     assert log.read_text().splitlines() == ["destroy -r tank/zfsync-verify-1"]
+
+
+KILLED = """
+import os, signal, sys
+from zfsync_ssh import access
+def mount(argv):
+    assert os.path.isdir(sys.argv[1])
+    os.kill(os.getpid(), signal.SIGKILL)
+access._free_name, access.run = lambda: sys.argv[1], mount
+access._open_filesystem("tank/data@1", access._Row("tank/data", "filesystem", "1", "-", "off", "no", "none"))
+"""
+
+
+def test_a_reader_that_is_killed_while_it_mounts_leaves_no_directory(tmp_path: Path) -> None:
+    where = tmp_path / "zfsync-verify-1"
+    assert subprocess.run([sys.executable, "-c", KILLED, where]).returncode == -signal.SIGKILL
+    until = time.monotonic() + 30
+    while where.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not where.exists()
