@@ -14,6 +14,7 @@ import pytest
 
 from tests import agents
 from tests.fakezfs import State, begin_record, content, make_token
+from tests.protocol.client import Client
 from tests.protocol.conftest import zfs_command
 from zfsync_ssh import bootstrap
 from zfsync_ssh.dataset import Snapshot
@@ -34,7 +35,6 @@ from zfsync_ssh.messages import (
     Inventory,
     Listed,
     Lock,
-    Message,
     Operation,
     Output,
     Ping,
@@ -44,25 +44,24 @@ from zfsync_ssh.messages import (
     Stream,
     Sync,
 )
-from zfsync_ssh.protocol import HEADER, MAX_DATA_BYTES, Connection, encode
+from zfsync_ssh.protocol import HEADER, MAX_DATA_BYTES, encode
 from zfsync_ssh.remote_agent import Agent
 
 NONCE = "0123456789abcdef"
 
 
-class Talk:
+class Talk(Client):
     """A client that says what it is told, message by message, to a real agent.
 
     The agent is in a thread, or in a process where the tests are to have another Python for it.
     """
 
     def __init__(self, receiver: State) -> None:
-        self.receiver = receiver
         ours, theirs = socket.socketpair()
+        super().__init__(ours)
         ours.settimeout(20)
-        self.socket = ours
+        self.receiver = receiver
         self._theirs = theirs
-        self.connection = Connection(agent=False)
         self.status: int | None = None
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -89,21 +88,6 @@ class Talk:
             assert data, f"there is no agent, but status {self.end()}"
             rest = greeting.feed(data)
         self.connection.receive(rest)
-
-    def say(self, *messages: Message) -> None:
-        for message in messages:
-            self.socket.sendall(self.connection.send(message))
-
-    def hear(self) -> Message:
-        while (message := self.connection.next_message()) is None:
-            data = self.socket.recv(65536)
-            assert data, "the agent hung up"
-            self.connection.receive(data)
-        return message
-
-    def ask(self, message: Message) -> Message:
-        self.say(message)
-        return self.hear()
 
     def begin(self, root: str = "dst/tree") -> None:
         answer = self.ask(Begin(PROTOCOL, root, f"{root}.zfsyncbuffer", zfs_command(self.receiver)))

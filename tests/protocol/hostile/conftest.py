@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fakezfs import State
+from tests.protocol.client import Client
 from tests.protocol.conftest import zfs_command
 from tests.protocol.test_agent import SNAPSHOTS
 from zfsync_ssh.bootstrap import Greeting
@@ -25,7 +26,6 @@ from zfsync_ssh.messages import (
     Result,
     Sync,
 )
-from zfsync_ssh.protocol import Connection
 from zfsync_ssh.serve import talk
 
 ROOT = "dst/backups/web"
@@ -75,12 +75,11 @@ VERBS = {
 """Every verb: what ends its name, and its arguments; ``{}`` is a name."""
 
 
-class Conversation:
+class Conversation(Client):
     """A client that may say anything to whatever is behind ``socket``."""
 
     def __init__(self, ours: socket.socket) -> None:
-        self.socket = ours
-        self.connection = Connection(agent=False)
+        super().__init__(ours)
         self.log: list[str] = []
 
     def greet(self) -> Hello:
@@ -98,17 +97,6 @@ class Conversation:
         answer = self.ask(Begin(protocol, root, buffer, ("rm", "-rf", "/nowhere")))
         assert isinstance(answer, Result)
         return answer
-
-    def say(self, *messages: Message) -> None:
-        for message in messages:
-            self.socket.sendall(self.connection.send(message))
-
-    def hear(self) -> Message:
-        while (message := self.connection.next_message()) is None:
-            data = self.socket.recv(65536)
-            assert data, "the receiver hung up"
-            self.connection.receive(data)
-        return message
 
     def ask(self, message: Message) -> Message:
         self.say(message)
